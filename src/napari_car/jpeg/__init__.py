@@ -1,0 +1,1 @@
+"""What is known of JPEG: tables, file headers, estimation from pixels, consistency."""
