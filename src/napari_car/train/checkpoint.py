@@ -1,0 +1,78 @@
+"""Checkpoints of a training run: one safetensors file that holds all that resuming needs, and nothing pickled."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import json
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from napari_car.errors import FileError
+from napari_car.train.networks import build
+from napari_car.train.recipe import Recipe
+
+
+def save(path: Path, tensors: dict[str, Tensor], recipe: Recipe, progress: dict[str, Any]) -> None:
+    """Write a checkpoint; a kill at any moment leaves the old file or the new one."""
+    partial = path.with_suffix(".partial")
+    metadata = {"recipe": json.dumps(asdict(recipe)), "progress": json.dumps(progress)}
+    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, partial, metadata)
+    os.replace(partial, path)
+
+
+def read(path: Path) -> tuple[dict[str, Tensor], Recipe, dict[str, Any]]:
+    """Tensors, recipe and progress of a checkpoint.
+
+    Raises
+    ------
+    FileError
+        If the file is missing or is no checkpoint.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
+            return tensors, Recipe(**json.loads(metadata["recipe"])), json.loads(metadata["progress"])
+    except (OSError, KeyError, ValueError, TypeError) as error:
+        raise FileError(f"is no checkpoint that can be read: {error}", path) from error
+    except Exception as error:  # safetensors has an error class of its own that derives from Exception
+        raise FileError(f"is damaged: {error}", path) from error
+
+
+def load_network(path: Path) -> tuple[nn.Module, Recipe]:
+    """The network of a checkpoint with its averaged weights, ready to be exported, and its recipe."""
+    tensors, recipe, _ = read(path)
+    network = build(recipe.arch, **recipe.options)
+    network.load_state_dict({k.removeprefix("ema."): v for k, v in tensors.items() if k.startswith("ema.")})
+    return network.eval(), recipe
+
+
+def optimizer_tensors(optimizers: list[torch.optim.Optimizer]) -> dict[str, Tensor]:
+    """State of optimizers as named tensors, in the order of their parameters."""
+    found = {}
+    for o, optimizer in enumerate(optimizers):
+        weights = [p for group in optimizer.param_groups for p in group["params"]]
+        for i, weight in enumerate(weights):
+            for key, value in optimizer.state[weight].items():
+                found[f"optimizer.{o}.{i}.{key}"] = torch.as_tensor(value)
+    return found
+
+
+def restore_optimizers(optimizers: list[torch.optim.Optimizer], tensors: dict[str, Tensor]) -> None:
+    """Put back what ``optimizer_tensors`` took."""
+    for o, optimizer in enumerate(optimizers):
+        weights = [p for group in optimizer.param_groups for p in group["params"]]
+        for i, weight in enumerate(weights):
+            prefix = f"optimizer.{o}.{i}."
+            state = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+            if state:
+                optimizer.state[weight] = {
+                    key: value.to(weight.device) if value.dim() else value.clone() for key, value in state.items()
+                }

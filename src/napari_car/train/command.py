@@ -1,0 +1,58 @@
+"""``napari-car train``: a recipe file, or one set of weights described by options."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from napari_car.errors import InputError
+from napari_car.train.networks import ARCHITECTURES
+from napari_car.train.recipe import Recipe, read_recipe, shorten
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of ``napari-car train``."""
+    parser.add_argument("--recipe", type=Path, help="recipe.toml of a model; replaces all options of the network")
+    parser.add_argument("--arch", choices=sorted(ARCHITECTURES), default="ARCNN", help="network to train")
+    parser.add_argument("--images-dir", type=Path, required=True, help="folder of pictures, or a BSDS500 tree")
+    parser.add_argument("--outputs-dir", type=Path, required=True, help="folder for checkpoint, log and curve")
+    parser.add_argument("--jpeg-quality", type=int, help="the one quality of the weights; CarNet trains all without")
+    parser.add_argument("--patch-size", type=int, default=24, help="side of a training patch, px")
+    parser.add_argument("--batch-size", type=int, default=16, help="patches a step")
+    parser.add_argument("--num-epochs", type=int, default=20, help="times one patch of every picture is seen")
+    parser.add_argument("--minutes", type=float, help="time budget of each set of weights")
+    parser.add_argument("--optimizer", choices=["muon", "adam"], default="adam")
+    parser.add_argument("--lr", type=float, default=5e-4, help="learning rate")
+    parser.add_argument("--threads", type=int, default=8, help="threads of the trainer")
+    parser.add_argument("--workers", type=int, default=1, help="processes that make patches")
+    parser.add_argument("--seed", type=int, default=123)
+    parser.add_argument("--use-augmentation", action="store_true", help="flip, turn and downscale pictures")
+    parser.add_argument("--use-fast-loader", action="store_true", help="keep decoded pictures in memory")
+    parser.add_argument("--device", help="cpu or cuda; the best there is without")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Train every set of weights asked for; finished ones are left as they are."""
+    from napari_car.train.fit import draw_curve, fit
+
+    for recipe in _recipes(options):
+        path = fit(recipe, options.images_dir, options.outputs_dir, device=options.device, workers=options.workers)
+        draw_curve(path.with_suffix(".csv"), path.with_suffix(".png"))
+        print(path)
+    return 0
+
+
+def _recipes(options: argparse.Namespace) -> list[Recipe]:
+    """The recipes of the file, or the one that the options describe."""
+    if options.recipe is not None:
+        return [shorten(recipe, options.minutes) for recipe in read_recipe(options.recipe)]
+    if options.arch != "CarNet" and options.jpeg_quality is None:
+        raise InputError(f"{options.arch} is trained for one quality: give --jpeg-quality 1..100")
+    return [
+        Recipe(
+            arch=options.arch, quality=options.jpeg_quality, epochs=options.num_epochs, minutes=options.minutes,
+            optimizer=options.optimizer, lr=options.lr, patch=options.patch_size, batch=options.batch_size,
+            seed=options.seed, augment=options.use_augmentation, in_memory=options.use_fast_loader,
+            threads=options.threads,
+        )
+    ]  # fmt: skip

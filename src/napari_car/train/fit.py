@@ -1,0 +1,241 @@
+"""The training loop: time-budgeted, resumable after a kill, the same on CPU and CUDA."""
+
+from __future__ import annotations
+
+import csv
+import logging
+import math
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+from tqdm import tqdm
+
+from napari_car.train import checkpoint
+from napari_car.train.degradation import Degradation, condition, recompress
+from napari_car.train.muon import Muon
+from napari_car.train.networks import build, last_layer, residual_scale
+from napari_car.train.pool import Patches, find_pictures, load, split
+from napari_car.train.recipe import Recipe
+
+logger = logging.getLogger(__name__)
+
+SAVE_SECONDS = 45.0
+VALIDATE_SECONDS = 150.0
+WARM_UP = 100
+VALIDATION_QUALITIES = (10, 20, 40, 80, 95)
+
+
+def fit(recipe: Recipe, images: Path, outputs: Path, *, device: str | None = None, workers: int = 1) -> Path:
+    """Train ``recipe`` on the pictures below ``images`` and return the checkpoint in ``outputs``.
+
+    A checkpoint that is there already is continued; a finished one is returned at once. Beside it lies
+    ``<name>.csv`` with time, step, loss, learning rate and held-out PSNR, which ``draw_curve`` plots.
+    """
+    outputs.mkdir(parents=True, exist_ok=True)
+    path = outputs / f"{recipe.name}.safetensors"
+    run = _Run(recipe, path, torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu")))
+    if run.fraction >= 1:
+        logger.info("%s is finished", path)
+        return path
+    training, held_out = split(find_pictures(images))
+    run.steps_per_epoch = math.ceil(len(training) / recipe.batch)
+    patches = Patches(
+        training, Degradation(recipe.quality, recipe.double, recipe.grey), patch=recipe.patch, batch=recipe.batch,
+        seed=recipe.seed + 1000 * run.step, augment=recipe.augment, in_memory=recipe.in_memory,
+    )  # fmt: skip
+    loader = DataLoader(patches, batch_size=None, num_workers=workers, prefetch_factor=4 if workers else None)
+    validation = _Validation(held_out, recipe, run.device)
+    with tqdm(total=100, unit="%", desc=recipe.name, bar_format="{l_bar}{bar}| {elapsed} {postfix}") as bar:
+        for reference, degraded, conditions in loader:
+            if run.fraction >= 1:
+                break
+            run.train(reference, degraded, conditions)
+            run.log_when_due(validation)
+            bar.update(100 * run.fraction - bar.n)
+            bar.set_postfix_str(f"step {run.step}, loss {run.loss:.4f}, {run.last_psnr}", refresh=False)
+    run.log(validation)
+    run.save()
+    return path
+
+
+class _Run:
+    """State of one training run: network, averaged weights, optimizers, clock."""
+
+    def __init__(self, recipe: Recipe, path: Path, device: torch.device) -> None:
+        torch.manual_seed(recipe.seed)
+        torch.set_flush_denormal(True)  # momentum of silent channels decays into denormals, which are very slow
+        torch.set_num_threads(recipe.threads)
+        self.recipe, self.path, self.device = recipe, path, device
+        self.network = build(recipe.arch, **recipe.options).to(device).to(memory_format=torch.channels_last)
+        self.step, self.minutes, self.loss, self.last_psnr = 0, 0.0, math.nan, ""
+        self.steps_per_epoch = 1
+        tensors: dict[str, Tensor] = {}
+        if path.exists():
+            tensors, _, progress = checkpoint.read(path)
+            self.step, self.minutes = progress["step"], progress["minutes"]
+            self.network.load_state_dict(_strip(tensors, "network."))
+        elif recipe.start is not None:
+            tensors, _, _ = checkpoint.read(path.with_name(f"{recipe.start}.safetensors"))
+            tensors = {k: v for k, v in tensors.items() if not k.startswith("optimizer.")}
+            self.network.load_state_dict(_strip(tensors, "ema."))
+        self.average = {k: v.clone().float() for k, v in self.network.state_dict().items()}
+        if path.exists():
+            self.average = {k: v.to(device) for k, v in _strip(tensors, "ema.").items()}
+        self.optimizers = _optimizers(self.network, recipe)
+        self.rates = [[group["lr"] for group in o.param_groups] for o in self.optimizers]
+        checkpoint.restore_optimizers(self.optimizers, tensors)
+        self.started = time.monotonic() - 60 * self.minutes
+        self.saved = self.logged = time.monotonic()
+
+    @property
+    def fraction(self) -> float:
+        """Share of the budget that is used up."""
+        by_time = self.minutes / self.recipe.minutes if self.recipe.minutes else 0.0
+        by_step = self.step / (self.recipe.epochs * self.steps_per_epoch) if self.recipe.epochs else 0.0
+        return max(by_time, by_step)
+
+    def train(self, reference: Tensor, degraded: Tensor, conditions: Tensor) -> None:
+        """Take one step on a batch of uint8 patches."""
+        factor = min(1.0, (self.step + 1) / WARM_UP) * 0.5 * (1 + math.cos(math.pi * min(1.0, self.fraction)))
+        for optimizer, rates in zip(self.optimizers, self.rates, strict=True):
+            for group, rate in zip(optimizer.param_groups, rates, strict=True):
+                group["lr"] = rate * factor
+        image, target, conditions = _inputs(reference, degraded, conditions, self.device)
+        with torch.autocast(self.device.type, torch.bfloat16):
+            residual = self.network(image, conditions)
+        loss = (residual.float() - target).square().mean()
+        for optimizer in self.optimizers:
+            optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        for optimizer in self.optimizers:
+            optimizer.step()
+        decay = min(self.recipe.ema, (1 + self.step) / (10 + self.step))
+        with torch.no_grad():
+            for name, value in self.network.state_dict().items():
+                self.average[name].lerp_(value.float(), 1 - decay)
+        if self.step % 20 == 0:
+            value = loss.item()
+            self.loss = value if math.isnan(self.loss) else 0.95 * self.loss + 0.05 * value
+        self.step += 1
+        self.minutes = (time.monotonic() - self.started) / 60
+
+    def log_when_due(self, validation: _Validation) -> None:
+        """Save and validate when their time has come."""
+        now = time.monotonic()
+        if now - self.logged > VALIDATE_SECONDS:
+            self.log(validation)
+            self.logged = time.monotonic()
+        if now - self.saved > SAVE_SECONDS:
+            self.save()
+            self.saved = time.monotonic()
+
+    def log(self, validation: _Validation) -> None:
+        """Append a row to the run's CSV file."""
+        row: dict[str, Any] = {
+            "minutes": round(self.minutes, 2), "step": self.step, "loss": round(self.loss, 5),
+            "lr": self.optimizers[0].param_groups[0]["lr"], **validation.psnr(self.network, self.average),
+        }  # fmt: skip
+        self.last_psnr = ", ".join(f"{k} {v}" for k, v in row.items() if k.startswith("q"))
+        path = self.path.with_suffix(".csv")
+        is_new = not path.exists()
+        with path.open("a", newline="") as file:
+            writer = csv.DictWriter(file, row)
+            if is_new:
+                writer.writeheader()
+            writer.writerow(row)
+
+    def save(self) -> None:
+        """Write the checkpoint."""
+        tensors = {f"network.{k}": v for k, v in self.network.state_dict().items()}
+        tensors |= {f"ema.{k}": v for k, v in self.average.items()}
+        tensors |= checkpoint.optimizer_tensors(self.optimizers)
+        checkpoint.save(self.path, tensors, self.recipe, {"step": self.step, "minutes": self.minutes})
+
+
+class _Validation:
+    """Held-out crops at fixed qualities; PSNR gain over the JPEG of the averaged weights, dB."""
+
+    def __init__(self, pictures: list[Path], recipe: Recipe, device: torch.device) -> None:
+        qualities = VALIDATION_QUALITIES if recipe.quality is None else (recipe.quality,)
+        references = [_centre(load(p), 256) for p in pictures[:12]]
+        self.sets = {}
+        for quality in qualities:
+            batch = [
+                torch.from_numpy(np.stack(arrays)).permute(0, 3, 1, 2)
+                for arrays in (references, [recompress(r, quality, "4:2:0") for r in references])
+            ]
+            told = torch.from_numpy(condition(quality, "4:2:0")).expand(len(references), -1)
+            self.sets[f"q{quality}"] = _inputs(batch[0], batch[1], told, device)
+
+    @torch.no_grad()
+    def psnr(self, network: nn.Module, weights: dict[str, Tensor]) -> dict[str, float]:
+        """Gain in dB at each quality with ``weights`` in place of the network's own."""
+        gains = {}
+        for name, (image, target, conditions) in self.sets.items():
+            residual = torch.cat([
+                torch.func.functional_call(network, weights, (image[i : i + 1], conditions[i : i + 1]))
+                for i in range(len(image))
+            ])  # fmt: skip
+            before, after = (e.square().mean(dim=(1, 2, 3)) for e in (target, target - residual))
+            gains[name] = round((10 * torch.log10(before / after)).mean().item(), 3)
+        return gains
+
+
+def _inputs(reference: Tensor, degraded: Tensor, conditions: Tensor, device: torch.device) -> tuple[Tensor, ...]:
+    """Image in [0, 1] and target residual in units of the residual scale, on the device."""
+    conditions = conditions.to(device)
+    image = degraded.to(device).float().div_(255).contiguous(memory_format=torch.channels_last)
+    clean = reference.to(device).float().div_(255)
+    return image, (clean - image) / residual_scale(conditions), conditions
+
+
+def _optimizers(network: nn.Module, recipe: Recipe) -> list[torch.optim.Optimizer]:
+    """Muon for hidden convolutions and Adam for the rest, or Adam for all."""
+    last = {id(p) for p in last_layer(network).parameters()}
+    weights = [p for p in network.parameters() if p.dim() == 4 and id(p) not in last and p.shape[0] > 1]
+    hidden = {id(p) for p in weights}
+    if recipe.optimizer == "muon":
+        rest = [p for p in network.parameters() if id(p) not in hidden]
+        return [Muon(weights, recipe.lr), torch.optim.Adam(rest, 1e-3)]
+    ends = [p for p in network.parameters() if id(p) in last]
+    others = [p for p in network.parameters() if id(p) not in last]
+    return [torch.optim.Adam([{"params": others}, {"params": ends, "lr": recipe.lr / 10}], recipe.lr)]
+
+
+def _strip(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """Tensors whose name has the prefix, without it."""
+    return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+
+
+def _centre(picture: np.ndarray[Any, Any], side: int) -> np.ndarray[Any, Any]:
+    """The middle of a picture, at most ``side`` px each way and always exactly that by mirroring."""
+    y, x = (max(0, (length - side) // 2) for length in picture.shape[:2])
+    crop = picture[y : y + side, x : x + side]
+    pad = [(0, side - crop.shape[0]), (0, side - crop.shape[1]), (0, 0)]
+    return np.ascontiguousarray(np.pad(crop, pad, "symmetric"))
+
+
+def draw_curve(log: Path, picture: Path) -> None:
+    """Plot the held-out gains of a run's CSV against time."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
+    with log.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    figure, axis = plt.subplots(figsize=(6, 4), layout="constrained")
+    minutes = [float(row["minutes"]) for row in rows]
+    for key in [k for k in rows[0] if k.startswith("q")]:
+        axis.plot(minutes, [float(row[key]) for row in rows], marker=".", label=key)
+    axis.set(xlabel="minutes", ylabel="PSNR gain over the JPEG, dB (RGB, held-out pictures)", title=log.stem)
+    axis.legend()
+    figure.savefig(picture, dpi=120)
+    plt.close(figure)
+
+

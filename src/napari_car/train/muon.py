@@ -1,0 +1,64 @@
+"""Muon: momentum whose step is made orthogonal; it trains these networks several times as fast as Adam."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+class Muon(torch.optim.Optimizer):
+    """Momentum orthogonalised by Newton-Schulz iterations, for convolution weights seen as (out, in·k·k) matrices.
+
+    Source: Jordan et al., "Muon: An optimizer for hidden layers in neural networks" (2024); the step is scaled by
+    sqrt(max(1, rows / columns)).
+
+    Parameters
+    ----------
+    params
+        Weights of two or more dimensions.
+    lr
+        Learning rate; 0.01 works for all networks here, 0.03 diverges.
+    momentum
+        Of the running gradient, Nesterov style.
+    """
+
+    def __init__(self, params: Iterable[Tensor], lr: float = 0.01, momentum: float = 0.95) -> None:
+        super().__init__(params, {"lr": lr, "momentum": momentum})
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> None:
+        """Take one step; weights of one shape are orthogonalised together."""
+        for group in self.param_groups:
+            by_shape: dict[tuple[int, int], list[tuple[Tensor, Tensor]]] = defaultdict(list)
+            for weight in group["params"]:
+                if weight.grad is None:
+                    continue
+                state = self.state[weight]
+                momentum = state.setdefault("momentum", torch.zeros_like(weight))
+                momentum.lerp_(weight.grad, 1 - group["momentum"])
+                update = weight.grad.lerp(momentum, group["momentum"]).flatten(1)
+                by_shape[tuple(update.shape)].append((weight, update))  # type: ignore[index]
+            for (rows, columns), members in by_shape.items():
+                steps = orthogonalise(torch.stack([update for _, update in members]))
+                rate = group["lr"] * max(1.0, rows / columns) ** 0.5
+                for (weight, _), update in zip(members, steps, strict=True):
+                    weight.add_(update.view_as(weight), alpha=-rate)
+
+
+def orthogonalise(matrices: Tensor, iterations: int = 5) -> Tensor:
+    """Bring the singular values of each matrix of a stack (N, rows, columns) near 1, in bfloat16.
+
+    Source: the quintic Newton-Schulz iteration with coefficients (3.4445, -4.7750, 2.0315) of the Muon report.
+    """
+    a, b, c = 3.4445, -4.7750, 2.0315
+    is_tall = matrices.shape[1] > matrices.shape[2]
+    x = (matrices.mT if is_tall else matrices).bfloat16()
+    x = x / (x.norm(dim=(1, 2), keepdim=True) + 1e-7)
+    for _ in range(iterations):
+        gram = x @ x.mT
+        x = a * x + (b * gram + c * gram @ gram) @ x
+    return (x.mT if is_tall else x).to(matrices.dtype)

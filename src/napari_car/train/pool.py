@@ -1,0 +1,124 @@
+"""The training pool: pictures of a folder, split in two, as an endless stream of degraded patches."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import IterableDataset, get_worker_info
+
+from napari_car.errors import FileError
+from napari_car.train.degradation import Degradation, Degraded
+
+SUFFIXES = {".png", ".webp", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".ppm"}
+CROP = 256
+"""Side of the crop that is compressed, px; patches are cut from it on the MCU grid, so none carries padding."""
+
+
+def find_pictures(folder: Path) -> list[Path]:
+    """Pictures anywhere below ``folder``, sorted; of a BSDS500 tree the ``train`` and ``test`` images, never ``val``."""
+    bsds = folder / "BSDS500" / "data" / "images"
+    images = next((p for p in (bsds, folder / "data" / "images", folder / "images") if (p / "train").is_dir()), None)
+    roots = [images / "train", images / "test"] if images else [folder]
+    found = sorted(p for root in roots for p in root.rglob("*") if p.suffix.lower() in SUFFIXES)
+    if not found:
+        raise FileError(f"holds no picture ({', '.join(sorted(SUFFIXES))})", folder)
+    return found
+
+
+def split(pictures: list[Path]) -> tuple[list[Path], list[Path]]:
+    """Training and held-out pictures; a picture's side depends on its name alone (1 of 16 is held out)."""
+    held_out = [p for p in pictures if zlib.crc32(p.stem.encode()) % 16 == 0] or pictures[:1]
+    kept = [p for p in pictures if p not in set(held_out)] or pictures
+    return kept, held_out
+
+
+def load(path: Path) -> NDArray[np.uint8]:
+    """Decode one picture to (H, W, 3) uint8."""
+    with Image.open(path) as picture:
+        return np.asarray(picture.convert("RGB"))
+
+
+class Patches(IterableDataset[tuple[Tensor, Tensor, Tensor]]):
+    """Endless batches: reference and degraded (N, 3, P, P) uint8, condition (N, 3) float32.
+
+    Parameters
+    ----------
+    pictures
+        Files to draw from, each with a chance that grows with its area.
+    degradation
+        What is done to each crop.
+    patch, batch
+        Side of a patch in px, and patches a batch.
+    seed
+        With the worker's number it decides everything drawn.
+    augment
+        Flip, transpose, and downscale a quarter of the crops by 1.2 to 2 before they are compressed.
+    in_memory
+        Keep every decoded picture (3 bytes a pixel) in place of decoding it for each patch.
+    """
+
+    def __init__(
+        self, pictures: list[Path], degradation: Degradation, *, patch: int, batch: int, seed: int,
+        augment: bool = True, in_memory: bool = True,
+    ) -> None:  # fmt: skip
+        self.pictures, self.degradation = pictures, degradation
+        self.patch, self.batch, self.seed, self.augment = patch, batch, seed, augment
+        self.decoded = [load(p) for p in pictures] if in_memory else None
+        areas = np.array([_area(p) for p in pictures], np.float64)
+        self.chances = areas / areas.sum()
+        self.per_crop = max(1, min(4, batch // 4, (CROP // patch) ** 2))
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """Yield batches without end."""
+        worker = get_worker_info()
+        rng = np.random.default_rng([self.seed, worker.id if worker else 0])
+        while True:
+            patches = [patch for _ in range(-(-self.batch // self.per_crop)) for patch in self._cut(rng)][: self.batch]
+            references, degraded, conditions = (np.stack(arrays) for arrays in zip(*patches, strict=True))
+            yield (
+                torch.from_numpy(references).permute(0, 3, 1, 2),
+                torch.from_numpy(degraded).permute(0, 3, 1, 2),
+                torch.from_numpy(conditions),
+            )
+
+    def _cut(self, rng: np.random.Generator) -> list[Degraded]:
+        """Compress one crop and cut patches from it on the MCU grid."""
+        reference, degraded, condition = self.degradation(self._crop(rng), rng)
+        patches = []
+        for _ in range(self.per_crop):
+            rows, columns = ((side - self.patch) // 16 for side in reference.shape[:2])
+            y, x = 16 * int(rng.integers(rows + 1)), 16 * int(rng.integers(columns + 1))
+            window = np.s_[y : y + self.patch, x : x + self.patch]
+            patches.append(Degraded(reference[window], degraded[window], condition))
+        return patches
+
+    def _crop(self, rng: np.random.Generator) -> NDArray[np.uint8]:
+        """One augmented crop of at most CROP, never smaller than a patch on the grid needs."""
+        index = int(rng.choice(len(self.pictures), p=self.chances))
+        picture = self.decoded[index] if self.decoded is not None else load(self.pictures[index])
+        size = max(CROP, self.patch + 32)
+        factor = float(rng.uniform(1.2, 2)) if self.augment and rng.random() < 0.25 else 1.0
+        side = min(int(size * factor), *picture.shape[:2])
+        y, x = (int(rng.integers(length - side + 1)) for length in picture.shape[:2])
+        crop = picture[y : y + side, x : x + side]
+        if side > size:
+            crop = np.asarray(Image.fromarray(crop).resize((size, size), Image.Resampling.LANCZOS))
+        if self.augment:
+            crop = np.rot90(crop, int(rng.integers(4)))
+            crop = crop[:, ::-1] if rng.random() < 0.5 else crop
+        if crop.shape[0] < self.patch + 32:
+            crop = np.pad(crop, [(0, self.patch + 32 - crop.shape[0])] * 2 + [(0, 0)], "symmetric")
+        return np.ascontiguousarray(crop)
+
+
+def _area(path: Path) -> int:
+    """Pixels of a picture, from its header."""
+    with Image.open(path) as picture:
+        return picture.width * picture.height

@@ -1,0 +1,91 @@
+"""What to train and for how long: the content of ``models/<id>/recipe.toml``."""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+from napari_car.errors import FileError, InputError
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How one set of weights is trained; a recipe file holds these keys, and a ``[[weights]]`` table for each set.
+
+    Parameters
+    ----------
+    arch, options
+        Architecture and its own options (``napari_car.train.networks``).
+    quality
+        The one IJG quality of the weights; None trains one conditioned network for all.
+    minutes, epochs
+        Budget, whichever ends first; an epoch is one patch of every picture. The learning rate follows it to zero.
+    optimizer, lr
+        "muon" (Adam for biases and the last layer) or "adam" (the last layer at a tenth of ``lr``).
+    patch, batch
+        Side of a patch in px (a multiple of 16 for conditioned networks), patches a step.
+    ema
+        Decay of the averaged weights, the ones that are exported.
+    seed, augment, in_memory, threads
+        Of the patches (``pool.Patches``), and the threads of the trainer.
+    start
+        Name of the weights of the same recipe that these start from, such as "q10".
+    double, grey
+        Shares of crops compressed twice, and as grey pictures.
+    """
+
+    arch: str = "CarNet"
+    options: dict[str, Any] = field(default_factory=dict)
+    quality: int | None = None
+    minutes: float | None = None
+    epochs: int | None = None
+    optimizer: str = "muon"
+    lr: float = 0.01
+    patch: int = 96
+    batch: int = 16
+    ema: float = 0.999
+    seed: int = 0
+    augment: bool = True
+    in_memory: bool = True
+    threads: int = 1
+    start: str | None = None
+    double: float = 0.15
+    grey: float = 0.04
+
+    @property
+    def name(self) -> str:
+        """Name of the weights: "q10" for one quality, "all" for a conditioned network."""
+        return "all" if self.quality is None else f"q{self.quality}"
+
+    def __post_init__(self) -> None:
+        if self.minutes is None and self.epochs is None:
+            raise InputError("a recipe needs a budget: minutes, epochs or both")
+        if self.optimizer not in ("muon", "adam"):
+            raise InputError(f"optimizer is {self.optimizer!r}; it is one of 'muon', 'adam'")
+
+
+def read_recipe(path: Path) -> list[Recipe]:
+    """Read the recipes of a file: one for each ``[[weights]]`` table, or a single one.
+
+    Raises
+    ------
+    FileError
+        If the file is not there, not TOML, or holds a key that no recipe has.
+    """
+    try:
+        common = tomllib.loads(path.read_text("utf-8"))
+    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise FileError(f"is no recipe that can be read: {error}", path) from error
+    tables = common.pop("weights", [{}])
+    known = {f.name for f in fields(Recipe)}
+    for key in [*common, *(key for table in tables for key in table)]:
+        if key not in known:
+            raise FileError(f"has an unknown key {key!r}; known are {', '.join(sorted(known))}", path)
+    return [Recipe(**common | table) for table in tables]
+
+
+def shorten(recipe: Recipe, minutes: float | None) -> Recipe:
+    """The same recipe with another time budget, or unchanged for None."""
+    return recipe if minutes is None else replace(recipe, minutes=minutes)
