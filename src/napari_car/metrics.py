@@ -21,7 +21,7 @@ BLOCK = 8
 # Source: Wang et al., "Image quality assessment: from error visibility to structural similarity",
 # IEEE TIP 13(4), 2004, section III.C: K1 = 0.01, K2 = 0.03.
 SSIM_C1, SSIM_C2 = (0.01 * PEAK) ** 2, (0.03 * PEAK) ** 2
-# Source: ITU-R BT.601-7, 2.5.1 and 3.5: luma of R'G'B', quantized to the range 16 to 235.
+# Source: ITU-R BT.601-7, 2.5.1 and 2.5.3: luma of R'G'B', quantized to the range 16 to 235.
 LUMA_WEIGHTS = np.array([0.299, 0.587, 0.114]) * 219 / PEAK
 LUMA_OFFSET = 16
 
@@ -125,9 +125,9 @@ def blocking(channel: Image8, *, is_saturating: bool = False) -> float:
 
     Notes
     -----
-    Source: Yim and Bovik, "Quality assessment of deblocked images", IEEE TIP 20(1), 2011, equations 4 to
-    11. The number of block edges is taken as H(W/8 - 1) + W(H/8 - 1) without rounding, as the published
-    tables have it, also where a side is no multiple of 8.
+    Source: Yim and Bovik, "Quality assessment of deblocked images", IEEE TIP 20(1), 2011. The
+    number of block edges is taken as H(W/8 - 1) + W(H/8 - 1) without rounding, as the published tables
+    have it, also where a side is no multiple of 8.
 
     Examples
     --------
@@ -174,7 +174,7 @@ def psnr_b(reference: Image8, image: Image8) -> float:
 
     Notes
     -----
-    Source: Yim and Bovik, IEEE TIP 20(1), 2011, equations 12 and 13; colour as in FBCNN's tables.
+    Source: Yim and Bovik, IEEE TIP 20(1), 2011; colour as in FBCNN's tables.
     """
     _check(reference, image)
     return _decibel(_mean_squared_error(reference, image) + blocking(luma(image)))
@@ -225,7 +225,7 @@ def luma(image: Image8) -> Image8:
 
     Notes
     -----
-    Source: ITU-R BT.601-7, 2.5.1 and 3.5. The grey tables since ARCNN use this range, not JPEG's own 0 to
+    Source: ITU-R BT.601-7, 2.5.1 and 2.5.3. The grey tables since ARCNN use this range, not JPEG's own 0 to
     255.
 
     Examples
