@@ -33,7 +33,7 @@ def test_folder_takes_every_picture_and_nothing_else(tmp_path):
 
 def test_default_qualities_are_those_of_the_tables(tmp_path):
     save(tmp_path / "a.png")
-    assert [item.level for item in list_items(tmp_path)] == [10, 20, 30, 40]
+    assert [item.level for item in list_items(tmp_path, "folder")] == [10, 20, 30, 40]
 
 
 @pytest.mark.parametrize("inside", ["data/images/test", "images/test", "test"])
@@ -101,7 +101,7 @@ def test_encoding_is_libjpeg_at_four_two_zero():
 
 def test_grey_stays_grey(tmp_path):
     save(tmp_path / "grey.png", PICTURE[..., 0])
-    (item,) = list_items(tmp_path, levels=[50])
+    (item,) = list_items(tmp_path, "folder", [50])
     assert read_image(item.reference).shape == degrade(item, PICTURE[..., 0]).shape == (24, 40)
 
 
@@ -128,9 +128,9 @@ def test_a_missing_reference_is_named(tmp_path):
 
 def test_out_of_range_and_unknown_are_refused(tmp_path):
     save(tmp_path / "a.png")
-    with pytest.raises(InputError, match="no quality 101; it must be 1 to 100"):
+    with pytest.raises(InputError, match="folder is 101; it must be 1 to 100"):
         list_items(tmp_path, "folder", [10, 101])
-    with pytest.raises(InputError, match="no quality 10; it must be 1 to 4"):
+    with pytest.raises(InputError, match="tid2008 is 10; it must be 1 to 4"):
         list_items(tmp_path, "tid2008", [10])
     with pytest.raises(InputError, match=r"'kodak'.*folder, live1, bsds500, tid2008, mcl-jci"):
         list_items(tmp_path, "kodak")

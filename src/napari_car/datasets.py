@@ -75,14 +75,14 @@ def list_images(folder: Path) -> list[Path]:
         If there is no such folder or no picture in it.
     """
     if not folder.is_dir():
-        raise FileError("There is no such folder.", folder)
+        raise FileError("there is no such folder", folder)
     found = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
     if not found:
-        raise FileError(f"The folder holds no picture ({', '.join(sorted(SUFFIXES))}).", folder)
+        raise FileError(f"the folder holds no picture ({', '.join(sorted(SUFFIXES))})", folder)
     return found
 
 
-def list_items(folder: Path, layout: str = "folder", levels: Sequence[int] | None = None) -> list[Item]:
+def list_items(folder: Path, layout: str, levels: Sequence[int] | None = None) -> list[Item]:
     """Return the comparisons that a set asks for, all levels of one picture in a row.
 
     Parameters
@@ -102,18 +102,18 @@ def list_items(folder: Path, layout: str = "folder", levels: Sequence[int] | Non
         If the set is not there in that layout.
     """
     if layout not in LAYOUTS:
-        raise InputError(f"There is no data layout {layout!r}; choose one of {', '.join(LAYOUTS)}.")
+        raise InputError(f"the data layout is {layout!r}; it is one of {', '.join(LAYOUTS)}")
     shape = LAYOUTS[layout]
     lowest, highest = (1, 100) if shape.is_level_quality else (shape.levels[0], shape.levels[-1])
     wanted = sorted(set(levels or shape.levels))
     for level in wanted:
         if not lowest <= level <= highest:
-            raise InputError(f"{layout} has no quality {level}; it must be {lowest} to {highest}.")
+            raise InputError(f"a quality for {layout} is {level}; it must be {lowest} to {highest}")
     if shape.distorted is not None:
         return _list_distorted(folder, layout, shape.distorted, wanted)
     places = [folder / name for name in shape.folders if (folder / name).is_dir()]
     if not places:
-        raise FileError(f"There is no folder {' or '.join(shape.folders)} in it, as {layout} has.", folder)
+        raise FileError(f"it holds no folder {' or '.join(shape.folders)}, as {layout} does", folder)
     return [Item(path.stem, path, level, level) for path in list_images(places[0]) for level in wanted]
 
 
@@ -126,12 +126,14 @@ def _list_distorted(folder: Path, layout: str, pattern: re.Pattern[str], levels:
         if match is None or int(match[2]) not in levels:
             continue
         if match[1] not in files:
-            raise FileError(f"The reference of this picture, {match[1]}.bmp, is missing.", path)
+            raise FileError(f"its reference, {match[1]}.bmp, is missing", path)
         reference, level = files[match[1]], int(match[2])
         quality = level if LAYOUTS[layout].is_level_quality else None
         items.append(Item(reference.stem, reference, level, quality, path))
     if not items:
-        raise FileError(f"There is no picture named as {layout} has them at {list(levels)}.", folder)
+        raise FileError(
+            f"it holds no picture named as those of {layout} at quality {', '.join(map(str, levels))}", folder
+        )
     return sorted(items, key=lambda item: (item.name, item.level))
 
 
@@ -147,7 +149,7 @@ def read_image(path: Path) -> NDArray[np.uint8]:
         with Image.open(path) as picture:
             return np.asarray(picture.convert("L" if picture.mode in {"1", "L", "LA"} else "RGB"))
     except (OSError, UnidentifiedImageError, Image.DecompressionBombError) as error:
-        raise FileError(f"The picture cannot be read: {error}.", path) from error
+        raise FileError(f"the picture cannot be read: {error}", path) from error
 
 
 def compress(image: NDArray[np.uint8], quality: int) -> NDArray[np.uint8]:

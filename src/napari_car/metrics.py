@@ -57,7 +57,7 @@ def psnr(reference: Image8, image: Image8) -> float:
     >>> psnr(black, black + 255)
     0.0
     """
-    _check(reference, image)
+    check_pair(reference, image)
     return _decibel(_mean_squared_error(reference, image))
 
 
@@ -92,11 +92,11 @@ def ssim(reference: Image8, image: Image8, window: Floats = GAUSSIAN_WINDOW) -> 
     >>> round(ssim(ramp, ramp), 6)
     1.0
     """
-    _check(reference, image)
+    check_pair(reference, image)
     if min(reference.shape[:2]) < len(window):
         raise InputError(
-            f"The image has {reference.shape[0]} × {reference.shape[1]} pixels; "
-            f"this SSIM needs at least {len(window)} × {len(window)}."
+            f"the image has {reference.shape[0]} × {reference.shape[1]} px; "
+            f"SSIM with this window needs at least {len(window)} × {len(window)}"
         )
     pairs = zip(_channels(reference), _channels(image), strict=True)
     return float(np.mean([_ssim_of_channel(a, b, window) for a, b in pairs]))
@@ -138,11 +138,11 @@ def blocking(channel: Image8, *, is_saturating: bool = False) -> float:
     """
     if channel.dtype != np.uint8 or channel.ndim != 2 or min(channel.shape) < 2 * BLOCK:
         raise InputError(
-            f"Blocking is measured on a uint8 array of shape (H, W), at least 16 × 16; "
-            f"this one is {channel.dtype} of shape {channel.shape}."
+            f"the channel is {channel.dtype} of shape {channel.shape}; "
+            f"blocking is measured on uint8 of shape (H, W), at least 16 × 16"
         )
     height, width = channel.shape
-    values = channel.astype(np.int64)
+    values = channel.astype(np.int32)
     sum_edges = sum_all = 0.0
     for steps in (values[:, :-1] - values[:, 1:], (values[:-1] - values[1:]).T):
         squares = np.minimum(np.maximum(steps, 0) ** 2, PEAK) if is_saturating else steps**2
@@ -176,7 +176,7 @@ def psnr_b(reference: Image8, image: Image8) -> float:
     -----
     Source: Yim and Bovik, IEEE TIP 20(1), 2011; colour as in FBCNN's tables.
     """
-    _check(reference, image)
+    check_pair(reference, image)
     return _decibel(_mean_squared_error(reference, image) + blocking(luma(image)))
 
 
@@ -203,7 +203,7 @@ def psnr_b_saturating(reference: Image8, image: Image8) -> float:
     Source: Zheng et al., "Implicit dual-domain convolutional network for robust color image compression
     artifact reduction", IEEE TCSVT 30(11), 2020, table IV and the arithmetic that reproduces it.
     """
-    _check(reference, image)
+    check_pair(reference, image)
     pairs = zip(_channels(reference), _channels(image), strict=True)
     return float(
         np.mean([_decibel(_mean_squared_error(a, b) + blocking(b, is_saturating=True)) for a, b in pairs])
@@ -239,18 +239,24 @@ def luma(image: Image8) -> Image8:
     return np.rint(image @ LUMA_WEIGHTS + LUMA_OFFSET).astype(np.uint8)
 
 
-def _check(reference: Image8, image: Image8) -> None:
-    """Refuse two arrays that are not uint8 images of one shape."""
+def check_pair(reference: Image8, image: Image8) -> None:
+    """Refuse two arrays that are not images of one shape.
+
+    Raises
+    ------
+    InputError
+        If one is not uint8 of shape (H, W) or (H, W, 3), or their shapes differ.
+    """
     for array in (reference, image):
         is_image = array.ndim == 2 or (array.ndim == 3 and array.shape[2] == 3)
         if array.dtype != np.uint8 or not is_image or array.size == 0:
             raise InputError(
-                f"Quality is measured on uint8 images of shape (H, W) or (H, W, 3); "
-                f"this one is {array.dtype} of shape {array.shape}."
+                f"the image is {array.dtype} of shape {array.shape}; "
+                f"metrics take uint8 of shape (H, W) or (H, W, 3)"
             )
     if reference.shape != image.shape:
         raise InputError(
-            f"The reference has shape {reference.shape} and the image {image.shape}; both must agree."
+            f"the reference has shape {reference.shape} and the image {image.shape}; they must agree"
         )
 
 

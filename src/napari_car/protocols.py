@@ -24,6 +24,7 @@ from napari_car.metrics import (
     BLOCK,
     UNIFORM_WINDOW,
     Image8,
+    check_pair,
     luma,
     psnr,
     psnr_b,
@@ -58,6 +59,7 @@ def _colour(image: Image8) -> Image8:
 
 def _score_idcn(reference: Image8, image: Image8) -> Scores:
     """Score by the ``idcn`` protocol: whole blocks only, uniform window, saturating PSNR-B."""
+    check_pair(reference, image)  # cropping might hide that the sizes differ
     height, width = (side // BLOCK * BLOCK for side in reference.shape[:2])
     a, b = reference[:height, :width], image[:height, :width]
     return Scores(psnr(a, b), ssim(a, b, UNIFORM_WINDOW), psnr_b_saturating(a, b))
