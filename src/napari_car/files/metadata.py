@@ -1,0 +1,251 @@
+"""What a file says beside its pixels, and how each format is told to say it."""
+
+from __future__ import annotations
+
+import logging
+import struct
+from dataclasses import dataclass
+from typing import Any
+
+from PIL import Image, PngImagePlugin
+from PIL.ExifTags import Base
+
+_log = logging.getLogger(__name__)
+
+# Source: Exif 2.32, 4.7.2 (APP1 identifier); Adobe Photoshop File Formats, image resource 1028 (IPTC-NAA)
+_EXIF_PREFIX = b"Exif\x00\x00"
+_IPTC_RESOURCE = 0x0404
+# Source: ITU-T T.81, B.1.1.4: a marker segment holds 65533 bytes, here less the longest of the names inside
+_JPEG_SEGMENT = 65533 - 29
+# PNG has no IPTC chunk; ImageMagick's hexadecimal text chunk is what other programs read.
+_PNG_IPTC = "Raw profile type iptc"
+_PNG_XMP = "XML:com.adobe.xmp"
+
+
+@dataclass(frozen=True)
+class Metadata:
+    """What a file says beside its pixels; whatever is absent is empty.
+
+    Parameters
+    ----------
+    exif
+        EXIF block: a TIFF structure, without the ``Exif`` prefix of JPEG.
+    icc
+        ICC profile.
+    xmp
+        XMP packet.
+    iptc
+        IPTC-IIM records.
+    dpi
+        Pixels per inch, horizontal and vertical.
+    comment
+        The comment of a JPEG, GIF or PNG.
+    text
+        Other text of a PNG: pairs of keyword and text.
+
+    Examples
+    --------
+    >>> Metadata(comment="a boat").orientation
+    1
+    """
+
+    exif: bytes = b""
+    icc: bytes = b""
+    xmp: bytes = b""
+    iptc: bytes = b""
+    dpi: tuple[float, float] | None = None
+    comment: str = ""
+    text: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def orientation(self) -> int:
+        """EXIF orientation 1–8 of the stored pixels; 1, upright, where nothing is said."""
+        value = exif_tags(self).get(Base.Orientation, 1) if self.exif else 1
+        return value if value in range(1, 9) else 1
+
+    def strip(self) -> Metadata:
+        """Return only what the picture needs to look the same: colour profile and orientation."""
+        tags = Image.Exif()
+        tags[Base.Orientation] = self.orientation
+        is_turned = self.orientation != 1
+        return Metadata(exif=tags.tobytes().removeprefix(_EXIF_PREFIX) if is_turned else b"", icc=self.icc)
+
+
+def exif_tags(metadata: Metadata) -> Image.Exif:
+    """Return the EXIF tags, empty where the block is damaged."""
+    tags = Image.Exif()
+    try:
+        tags.load(metadata.exif)
+        dict(tags)
+    except Exception:  # Pillow's parser has no error of its own for damage
+        _log.info("the EXIF block is damaged and cannot be interpreted")
+        return Image.Exif()
+    return tags
+
+
+def metadata_of(image: Image.Image) -> Metadata:
+    """Return what a Pillow image, already loaded, says beside its pixels."""
+    info = image.info
+    text = {k: str(v) for k, v in getattr(image, "text", {}).items()}
+    iptc = _iptc_from_hex(text.pop(_PNG_IPTC, "")) or info.get("photoshop", {}).get(_IPTC_RESOURCE, b"")
+    comment = text.pop("Comment", None) or info.get("comment", "")
+    for known in (_PNG_XMP, "Raw profile type exif"):
+        text.pop(known, None)
+    exif = info.get("exif", b"").removeprefix(_EXIF_PREFIX)
+    metadata = Metadata(
+        exif=exif,
+        icc=info.get("icc_profile") or b"",
+        xmp=_as_bytes(info.get("xmp", b"")),
+        iptc=iptc if isinstance(iptc, bytes) else b"",
+        comment=_as_text(comment),
+        text=tuple(text.items()),
+    )
+    dpi = info.get("dpi") or exif_dpi(exif_tags(metadata) if exif else Image.Exif())
+    return Metadata(**{**vars(metadata), "dpi": _sane(dpi)})
+
+
+def exif_dpi(tags: Image.Exif) -> tuple[float, float] | None:
+    """Return the resolution that EXIF or TIFF tags state, in pixels per inch."""
+    # Source: TIFF 6.0, section 8: ResolutionUnit 2 is inch (the default), 3 is centimetre, 1 none
+    per_inch = {2: 1.0, 3: 2.54}.get(tags.get(Base.ResolutionUnit, 2))
+    try:
+        return _sane((tags[Base.XResolution] * per_inch, tags[Base.YResolution] * per_inch))
+    except (KeyError, TypeError, ValueError, ZeroDivisionError):
+        return None
+
+
+def _sane(dpi: Any) -> tuple[float, float] | None:
+    """Return the resolution where it can be one."""
+    try:
+        x, y = float(dpi[0]), float(dpi[1])
+    except (TypeError, ValueError, IndexError, ZeroDivisionError):
+        return None
+    return (x, y) if 1 < x < 1e6 and 1 < y < 1e6 else None
+
+
+def fitting_icc(metadata: Metadata, channels: int) -> bytes:
+    """Return the profile unless it describes another colour space than the pixels have."""
+    # Source: ICC.1:2022, 7.2.8: bytes 16–19 of the header name the colour space of the data
+    space = metadata.icc[16:20]
+    if space == b"RGB " or (space == b"GRAY" and channels == 1):
+        return metadata.icc
+    if metadata.icc:
+        pixels = "grey" if channels == 1 else "RGB"
+        _log.warning("left out a colour profile for %r: the pixels are %s", space.decode("latin-1"), pixels)
+    return b""
+
+
+def save_options(metadata: Metadata, format_name: str, channels: int) -> dict[str, Any]:
+    """Return the keywords that make Pillow write the metadata, as far as the format can hold it."""
+    icc = fitting_icc(metadata, channels)
+    match format_name:
+        case "JPEG":
+            return _jpeg_options(metadata, icc)
+        case "PNG":
+            return _given(exif=metadata.exif, icc_profile=icc, dpi=metadata.dpi, pnginfo=_png_text(metadata))
+        case "WEBP" | "AVIF":
+            return _given(exif=_exif_with_all(metadata), icc_profile=icc, xmp=metadata.xmp)
+        case "BMP":
+            return _given(dpi=metadata.dpi)
+    return {}
+
+
+def _given(**options: Any) -> dict[str, Any]:
+    """Return the options that say something."""
+    return {key: value for key, value in options.items() if value}
+
+
+def _jpeg_options(metadata: Metadata, icc: bytes) -> dict[str, Any]:
+    """Return the options of a JPEG, leaving out, with a warning, what exceeds a marker segment."""
+    options = _given(icc_profile=icc)
+    if metadata.dpi and max(metadata.dpi) < 65535:
+        options["dpi"] = metadata.dpi
+    blocks = {
+        "exif": metadata.exif,
+        "xmp": metadata.xmp,
+        "iptc": metadata.iptc,
+        "comment": metadata.comment.encode(),
+    }
+    for name, block in blocks.items():
+        if len(block) > _JPEG_SEGMENT:
+            _log.warning("left out the %s of %d bytes: longer than a JPEG can hold", name, len(block))
+        elif block and name == "exif":
+            options[name] = _EXIF_PREFIX + block
+        elif block and name == "iptc":
+            options["extra"] = _photoshop_segment(block)
+        elif block:
+            options[name] = block
+    return options
+
+
+def _photoshop_segment(iptc: bytes) -> bytes:
+    """Return the APP13 segment that holds IPTC records as Photoshop's image resource."""
+    resource = b"8BIM" + struct.pack(">HHI", _IPTC_RESOURCE, 0, len(iptc)) + iptc + b"\x00" * (len(iptc) % 2)
+    body = b"Photoshop 3.0\x00" + resource
+    return b"\xff\xed" + struct.pack(">H", len(body) + 2) + body
+
+
+def _exif_with_all(metadata: Metadata) -> bytes:
+    """Return the EXIF block, completed by what the format has no other place for."""
+    tags = exif_tags(metadata)
+    missing: dict[int, Any] = {}
+    if metadata.dpi and exif_dpi(tags) is None:
+        missing = dict(zip((Base.XResolution, Base.YResolution), metadata.dpi, strict=True))
+        missing[Base.ResolutionUnit] = 2  # inch
+    if metadata.comment and Base.ImageDescription not in tags:
+        missing[Base.ImageDescription] = metadata.comment
+    if not missing:  # the block as it was, to the byte: maker notes do not survive a rewrite
+        return metadata.exif
+    for tag, value in missing.items():
+        tags[tag] = value
+    return tags.tobytes().removeprefix(_EXIF_PREFIX)
+
+
+def _png_text(metadata: Metadata) -> PngImagePlugin.PngInfo:
+    """Return the text chunks of a PNG."""
+    chunks = PngImagePlugin.PngInfo()
+    if metadata.xmp:
+        chunks.add_itxt(_PNG_XMP, metadata.xmp.decode("utf-8", "replace"))
+    if metadata.comment:
+        chunks.add_text("Comment", metadata.comment)
+    if metadata.iptc:
+        chunks.add_text(_PNG_IPTC, _iptc_to_hex(metadata.iptc), zip=True)
+    for keyword, value in metadata.text:
+        chunks.add_text(keyword, value)
+    return chunks
+
+
+def _iptc_to_hex(iptc: bytes) -> str:
+    """Return the text of ImageMagick's profile chunk: name, length, hexadecimal lines of 72."""
+    digits = iptc.hex()
+    lines = [digits[i : i + 72] for i in range(0, len(digits), 72)]
+    return f"\niptc\n{len(iptc):8d}\n" + "\n".join(lines) + "\n"
+
+
+def _iptc_from_hex(text: str) -> bytes:
+    """Return the IPTC records of such a text, empty where it is damaged."""
+    try:
+        data = bytes.fromhex("".join(text.split()[2:]))
+    except ValueError:
+        return b""
+    marker = b"8BIM" + struct.pack(">H", _IPTC_RESOURCE)  # some programs wrap it as Photoshop does
+    at = data.find(marker)
+    if at < 0:
+        return data
+    start = at + 6 + 2 * (data[at + 6] // 2 + 1) if len(data) > at + 6 else len(data)
+    size = int.from_bytes(data[start : start + 4], "big")
+    return data[start + 4 : start + 4 + size]
+
+
+def _as_bytes(value: Any) -> bytes:
+    return value.encode() if isinstance(value, str) else bytes(value)
+
+
+def _as_text(value: Any) -> str:
+    """Return a comment as text; JPEG and GIF leave its encoding open."""
+    if isinstance(value, str):
+        return value
+    try:
+        return bytes(value).decode()
+    except UnicodeDecodeError:
+        return bytes(value).decode("latin-1")

@@ -1,0 +1,116 @@
+"""From a file to a plain Pillow image: limits checked first, odd colour modes made plain."""
+
+from __future__ import annotations
+
+import io
+import logging
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import IO, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageCms
+
+from napari_car.errors import FileError
+
+READABLE = ("JPEG", "PNG", "TIFF", "WEBP", "AVIF", "GIF", "BMP", "PPM")
+_limit_lock = threading.Lock()
+_stderr_lock = threading.Lock()
+
+
+def open_image(stream: IO[bytes], max_pixels: int) -> Image.Image:
+    """Open an image and check the size that its header claims; nothing is decoded yet."""
+    with _limit_lock:  # Pillow's limit is global; ours is the caller's
+        theirs, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+        try:
+            image = Image.open(stream, formats=READABLE)
+        finally:
+            Image.MAX_IMAGE_PIXELS = theirs
+    check_size(*image.size, max_pixels)
+    return image
+
+
+def check_size(width: int, height: int, max_pixels: int, pages: int = 1) -> None:
+    """Refuse a claim of more pixels than allowed."""
+    if width * height * pages > max_pixels:
+        claim = f"{width} x {height}" + (f" x {pages} pages" if pages > 1 else "")
+        raise FileError(f"claims {claim} pixels, more than the limit of {max_pixels}")
+
+
+def plain(image: Image.Image) -> Image.Image:
+    """Return the image as grey, RGB or RGBA, or deep grey, with a profile that fits."""
+    match image.mode:
+        case "L" | "RGB" if "transparency" not in image.info:
+            return image
+        case "RGBA" | "F" | "I;16" | "I;16B" | "I;16L":
+            return image
+        case "1" if "transparency" not in image.info:
+            return image.convert("L")
+        case "CMYK":
+            return _cmyk_to_rgb(image)
+        case "1" | "L" | "RGB" | "P" | "PA" | "LA" | "La" | "RGBa":
+            return image.convert("RGBA" if image.has_transparency_data else "RGB")
+        case "RGBX" | "YCbCr":
+            return image.convert("RGB")
+        case "I" if image.format in ("PPM", "PNG"):  # 16 bits, widened by Pillow
+            return image
+    raise FileError(f"colour mode {image.mode} is not taken; grey, RGB, CMYK and palette are")
+
+
+def _cmyk_to_rgb(image: Image.Image) -> Image.Image:
+    """Convert inks to sRGB, by the file's profile where it has one that works."""
+    icc = image.info.get("icc_profile")
+    if icc:
+        try:
+            converted = ImageCms.profileToProfile(
+                image, io.BytesIO(icc), ImageCms.createProfile("sRGB"),
+                renderingIntent=ImageCms.Intent.RELATIVE_COLORIMETRIC,
+                flags=ImageCms.Flags.BLACKPOINTCOMPENSATION, outputMode="RGB",
+            )  # fmt: skip
+        except (ImageCms.PyCMSError, OSError):  # a damaged profile says nothing
+            converted = None
+        if converted is not None:
+            return converted
+    converted = image.convert("RGB")
+    converted.info.pop("icc_profile", None)
+    return converted
+
+
+def array_of(image: Image.Image) -> NDArray[Any]:
+    """Return the pixels of a plain image in uint8, uint16 or float32."""
+    array = np.asarray(image)
+    return array.astype(np.uint16) if image.mode.startswith("I") else array
+
+
+@contextmanager
+def silent_stderr() -> Iterator[None]:
+    """Keep libtiff from printing: it writes to the process's standard error, beside our one sentence."""
+    with _stderr_lock:
+        try:
+            kept = os.dup(2)
+        except OSError:  # no standard error, as in a program with windows only
+            yield
+            return
+        try:
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, 2)
+            os.close(nowhere)
+            yield
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
+
+
+@contextmanager
+def silent_log(name: str) -> Iterator[None]:
+    """Keep a library from logging what ends in our one sentence."""
+    logger = logging.getLogger(name)
+    level = logger.level
+    logger.setLevel(logging.CRITICAL + 1)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)

@@ -1,0 +1,154 @@
+"""The place a file is written to: which formats there are, who may be overwritten, and the atomic write."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+from PIL import features
+
+from napari_car.errors import FileError
+from napari_car.files.picture import Picture
+
+_U8, _U16 = np.dtype(np.uint8), np.dtype(np.uint16)
+_FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
+
+
+@dataclass(frozen=True)
+class Format:
+    """What a file format that we write can hold."""
+
+    name: str
+    extensions: tuple[str, ...]
+    dtypes: tuple[np.dtype[np.generic], ...] = (_U8,)
+    has_alpha: bool = False
+    has_pages: bool = False
+    has_exif: bool = True
+    has_quality: bool = False
+
+
+FORMATS = (
+    Format("PNG", (".png",), (_U8, _U16), has_alpha=True),
+    Format("TIFF", (".tif", ".tiff"), (_U8, _U16, *_FLOATS), has_alpha=True, has_pages=True),
+    Format("JPEG", (".jpg", ".jpeg", ".jpe", ".jfif"), has_quality=True),
+    Format("WEBP", (".webp",), has_alpha=True, has_quality=True),
+    Format("AVIF", (".avif",), has_alpha=True, has_quality=True),
+    Format("BMP", (".bmp",), has_exif=False),
+    Format("PPM", (".ppm", ".pgm", ".pnm"), (_U8, _U16), has_exif=False),
+)
+_BY_EXTENSION = {extension: format_ for format_ in FORMATS for extension in format_.extensions}
+
+
+def format_of(path: str | PathLike[str]) -> Format:
+    """Return the format that the extension of a path names."""
+    extension = Path(path).suffix.lower()
+    found = _BY_EXTENSION.get(extension)
+    if found is None:
+        said = f"the extension {extension!r}" if extension else "a name without extension"
+        raise FileError(f"cannot write {said}; use one of {' '.join(_BY_EXTENSION)}", path)
+    if found.name == "AVIF" and not features.check("avif"):
+        raise FileError("the installed Pillow cannot write AVIF; use another format, such as .png", path)
+    return found
+
+
+def check_target(
+    path: str | PathLike[str], picture: Picture | None = None, *, overwrite: bool = False
+) -> None:
+    """Refuse, before any work is done, a target that `write_image` would refuse after it.
+
+    Parameters
+    ----------
+    path
+        The file to be written.
+    picture
+        What will be written, where it is known: its depth, alpha and pages must fit the format.
+    overwrite
+        Whether a file of that name may be replaced.
+
+    Raises
+    ------
+    FileError
+        The extension is unknown, the folder is missing or not writable, the name is taken, or the
+        format cannot hold such a picture.
+
+    Examples
+    --------
+    >>> check_target("photo.xyz")
+    Traceback (most recent call last):
+    ...
+    napari_car.errors.FileError: photo.xyz: cannot write the extension '.xyz'; use one of .png .tif ...
+    """
+    target = Path(path)
+    format_ = format_of(target)
+    if "\0" in str(path):
+        raise FileError("is not a possible file name", str(path).replace("\0", "?"))
+    if os.path.isdir(target):
+        raise FileError("is a folder; give the name of a file", path)
+    if not os.path.isdir(target.parent):
+        raise FileError("its folder does not exist", path)
+    if os.path.lexists(target) and not overwrite:
+        raise FileError("exists already and is not overwritten unless asked to", path)
+    if not os.access(target.parent, os.W_OK | os.X_OK):
+        raise FileError("no permission to write into its folder", path)
+    if picture is not None:
+        _check_fit(format_, picture, path)
+
+
+def _check_fit(format_: Format, picture: Picture, path: str | PathLike[str]) -> None:
+    """Refuse a picture that the format cannot hold, naming the formats that can."""
+
+    def refuse(what: str, others: list[str]) -> FileError:
+        return FileError(f"{format_.name} cannot hold {what}; write {' or '.join(others)}", path)
+
+    dtype = picture.pixels.dtype
+    if dtype not in format_.dtypes:
+        others = [f.name for f in FORMATS if dtype in f.dtypes]
+        raise refuse(f"{dtype} pixels", others or ["uint8, uint16, float32 or float64"])
+    if picture.channels == 4 and not format_.has_alpha:
+        raise refuse("alpha", [f.name for f in FORMATS if f.has_alpha and dtype in f.dtypes])
+    if len(picture.pages) > 1 and not format_.has_pages:
+        raise refuse(f"{len(picture.pages)} pages", [f.name for f in FORMATS if f.has_pages])
+
+
+@contextmanager
+def atomic_file(path: Path, *, overwrite: bool) -> Iterator[IO[bytes]]:
+    """Give a file in the target's folder that takes its name only when the block ends well.
+
+    Without `overwrite` a file that appeared in the meantime is left alone. A symbolic link at the target is
+    replaced, never followed, so that nothing outside the folder is written.
+    """
+    temporary = path.with_name(f".{secrets.token_hex(8)}.part")
+    opener = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
+    try:
+        with os.fdopen(opener, "w+b") as stream:
+            yield stream
+        if overwrite:
+            if path.is_file():  # who could read the old file may read the new one
+                temporary.chmod(stat.S_IMODE(path.stat().st_mode))
+            os.replace(temporary, path)
+        else:
+            _claim(temporary, path)
+    finally:  # on Ctrl-C as well
+        temporary.unlink(missing_ok=True)
+
+
+def _claim(temporary: Path, path: Path) -> None:
+    """Give the file its name unless the name is taken."""
+    try:
+        os.link(temporary, path)
+    except FileExistsError:
+        raise FileError("appeared while this was being written and is not overwritten", path) from None
+    except OSError:  # file systems without hard links: reserve the name, then replace the reservation
+        try:
+            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+        except FileExistsError:
+            raise FileError("appeared while this was being written and is not overwritten", path) from None
+        os.replace(temporary, path)

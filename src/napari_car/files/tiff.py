@@ -1,0 +1,209 @@
+"""TIFF of every depth: Pillow reads what it can hold whole, tifffile the rest; the writer is one for all."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from dataclasses import replace
+from itertools import accumulate
+from typing import IO, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, TiffImagePlugin, UnidentifiedImageError
+from PIL.ExifTags import IFD, Base
+
+from napari_car.errors import FileError, MissingExtraError
+from napari_car.files.metadata import Metadata, exif_dpi, exif_tags, fitting_icc
+from napari_car.files.picture import Picture
+from napari_car.files.pillow import array_of, check_size, open_image, plain, silent_log, silent_stderr
+
+_ICC, _XMP, _IPTC = 34675, 700, 33723
+_SUBFILE_TYPE, _PREDICTOR, _SAMPLE_FORMAT, _EXTRA_SAMPLES = 254, 317, 339, 338
+# Tags that describe how the pixels lie in the file; all others describe the picture and are kept.
+# Source: TIFF 6.0, appendix A
+_STRUCTURE = {
+    *range(254, 260), 262, 263, 264, 265, 266, 273, *range(277, 285), *range(288, 294), 296, 317, 318,
+    *range(320, 326), 330, 332, *range(338, 343), 347, *range(512, 522), *range(529, 533), 34377,
+    _XMP, _IPTC, _ICC,
+}  # fmt: skip
+_STRIP = 64  # rows a strip
+_LEVEL = 1  # measured as for PNG: higher levels take longer than they save
+
+
+def is_tiff(stream: IO[bytes]) -> bool:
+    """Say whether a file begins as TIFF or BigTIFF does."""
+    stream.seek(0)
+    magic = stream.read(4)
+    stream.seek(0)
+    return magic in (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")
+
+
+def read_tiff(stream: IO[bytes], max_pixels: int) -> Picture:
+    """Read the pages of a TIFF, all of one shape."""
+    metadata = _metadata(stream)
+    stream.seek(0)
+    try:
+        with silent_stderr():
+            pages, icc = _pages_by_pillow(open_image(stream, max_pixels), max_pixels)
+        metadata = replace(metadata, icc=icc)
+    except UnidentifiedImageError:  # a depth that Pillow has no mode for
+        pages = _pages_by_tifffile(stream, max_pixels)
+    shapes = {(page.shape, page.dtype) for page in pages}
+    if len(shapes) > 1:
+        raise FileError(f"has {len(pages)} pages of different size or depth; only equal pages are taken")
+    if len(pages) == 1:
+        return Picture(pages[0], metadata, "TIFF")
+    return Picture(np.stack(pages), metadata, "TIFF", is_stack=True)
+
+
+def _metadata(stream: IO[bytes]) -> Metadata:
+    """Return what the first directory says beside how the pixels lie."""
+    tags = Image.Exif()
+    stream.seek(0)
+    header = stream.read(16)
+    big = header[2:4] in (b"+\x00", b"\x00+")
+    order = "<" if header[:2] == b"II" else ">"
+    (offset,) = struct.unpack_from(order + ("Q" if big else "I"), header, 8 if big else 4)
+    tags.load_from_fp(stream, offset)
+    blocks = {tag: tags.get(tag, b"") for tag in (_ICC, _XMP, _IPTC)}
+    iptc = blocks[_IPTC]
+    if isinstance(iptc, tuple):  # stored as 32-bit numbers by some programs
+        blocks[_IPTC] = struct.pack(f"{order}{len(iptc)}I", *iptc)
+    dpi = exif_dpi(tags)
+    for tag in [tag for tag in tags if tag in _STRUCTURE]:
+        del tags[tag]
+    exif = tags.tobytes().removeprefix(b"Exif\x00\x00") if len(tags) else b""
+    icc, xmp, iptc = (value if isinstance(value, bytes) else b"" for value in blocks.values())
+    return Metadata(exif=exif, icc=icc, xmp=xmp, iptc=iptc, dpi=dpi)
+
+
+def _pages_by_pillow(image: Image.Image, max_pixels: int) -> tuple[list[NDArray[Any]], bytes]:
+    """Return the pages and the profile that fits them; gives up on what Pillow would cut to 8 bits."""
+    pages: list[NDArray[Any]] = []
+    icc = b""
+    for index in range(getattr(image, "n_frames", 1)):
+        image.seek(index)
+        check_size(*image.size, max_pixels, len(pages) + 1)
+        tags = getattr(image, "tag_v2", {})
+        bits = tags.get(Base.BitsPerSample, (1,))
+        if max(bits) > 8 and len(bits) > 1:
+            raise UnidentifiedImageError
+        if tags.get(_SUBFILE_TYPE, 0) & 5 and pages:  # a reduced copy or a transparency mask
+            continue
+        simple = plain(image)
+        pages.append(array_of(simple))
+        icc = icc or simple.info.get("icc_profile") or b""
+    return pages, icc
+
+
+def _pages_by_tifffile(stream: IO[bytes], max_pixels: int) -> list[NDArray[Any]]:
+    """Return the pages of a TIFF of deep colour or of floats."""
+    try:
+        import tifffile  # not wanted in memory for other formats
+    except ImportError:
+        raise MissingExtraError("Reading a TIFF of deep colour", "tiff") from None
+    stream.seek(0)
+    pages: list[NDArray[Any]] = []
+    with silent_log("tifffile"), tifffile.TiffFile(stream) as tiff:
+        for index in range(len(tiff.pages)):
+            page: Any = tiff.pages[index]
+            if page.is_reduced and pages:
+                continue
+            check_size(page.imagewidth, page.imagelength, max_pixels, len(pages) + 1)
+            pages.append(_deep_page(page))
+    return pages
+
+
+def _deep_page(page: Any) -> NDArray[Any]:
+    """Return one page of tifffile as an image array."""
+    kind = str(page.photometric.name)
+    if kind not in ("MINISBLACK", "MINISWHITE", "RGB"):
+        raise FileError(
+            f"is a TIFF of {kind} with {page.bitspersample} bits; at this depth grey and RGB are taken"
+        )
+    try:
+        array = np.asarray(page.asarray())
+    except ValueError as error:
+        if "imagecodecs" in str(error):
+            feature = f"Reading a TIFF of deep colour compressed by {page.compression.name}"
+            raise MissingExtraError(feature, "tiff") from None
+        raise
+    if page.planarconfig == 2 and array.ndim == 3:
+        array = np.moveaxis(array, 0, 2)
+    if array.shape[:2] != (page.imagelength, page.imagewidth) or array.shape[2:] not in ((), (3,), (4,)):
+        raise FileError(f"is a TIFF with pages of shape {array.shape}; (H, W) and (H, W, 3 or 4) are taken")
+    if array.dtype == np.float16:
+        array = array.astype(np.float32)
+    array = array.astype(array.dtype.newbyteorder("="), copy=False)
+    if array.dtype not in (np.uint8, np.uint16, np.float32, np.float64):
+        raise FileError(f"is a TIFF of {array.dtype} pixels; uint8, uint16, float32 and float64 are taken")
+    return array if kind != "MINISWHITE" else np.iinfo(array.dtype).max - array
+
+
+def write_tiff(stream: IO[bytes], picture: Picture) -> None:
+    """Write the pages one after the other, each as a directory followed by its strips."""
+    # Source: TIFF 6.0, section 2: header, and the pointer chain of directories
+    stream.write(struct.pack("<2sHI", b"II", 42, 0))
+    pointer = 4
+    for page in picture.pages:
+        strips = _strips(page)
+        sizes = [len(strip) for strip in strips]
+        directory = _directory(picture, page)
+        directory.tagtype[Base.StripOffsets] = 4  # 32 bits, whatever the first offsets need
+        directory[Base.StripOffsets] = (0, *accumulate(sizes[:-1]))  # Pillow counts from the directory's end
+        directory[Base.StripByteCounts] = tuple(sizes)
+        stream.write(b"\x00" * (stream.tell() % 2))
+        start = stream.tell()
+        body = directory.tobytes(start)
+        stream.write(body)
+        stream.writelines(strips)
+        stream.seek(pointer)
+        stream.write(struct.pack("<I", start))
+        stream.seek(0, 2)
+        pointer = start + 2 + 12 * int.from_bytes(body[:2], "little")
+
+
+def _directory(picture: Picture, page: NDArray[Any]) -> TiffImagePlugin.ImageFileDirectory_v2:
+    """Return the tags of a page but for the place of its strips."""
+    metadata = picture.metadata
+    directory = TiffImagePlugin.ImageFileDirectory_v2(b"II*\x00\x00\x00\x00\x00")
+    tags = exif_tags(metadata) if metadata.exif else Image.Exif()
+    for tag, value in tags.items():
+        if tag not in _STRUCTURE:
+            directory[tag] = tags.get_ifd(tag) if tag in (IFD.Exif, IFD.GPSInfo) else value
+    if metadata.comment and Base.ImageDescription not in directory:
+        directory[Base.ImageDescription] = metadata.comment
+    for tag, kind, block in (
+        (_ICC, 7, fitting_icc(metadata, picture.channels)), (_XMP, 1, metadata.xmp), (_IPTC, 7, metadata.iptc)
+    ):  # fmt: skip
+        if block:
+            directory.tagtype[tag] = kind
+            directory[tag] = block
+    if metadata.dpi:
+        directory[Base.XResolution], directory[Base.YResolution] = metadata.dpi
+        directory[Base.ResolutionUnit] = 2  # inch
+    is_float = page.dtype.kind == "f"
+    directory[Base.ImageWidth], directory[Base.ImageLength] = page.shape[1], page.shape[0]
+    directory[Base.BitsPerSample] = (page.dtype.itemsize * 8,) * picture.channels
+    directory[Base.Compression] = 8  # zlib (TIFF Technical Note 2, 2002)
+    directory[Base.PhotometricInterpretation] = 1 if picture.channels == 1 else 2
+    directory[Base.SamplesPerPixel] = picture.channels
+    directory[Base.RowsPerStrip] = _STRIP
+    directory[_PREDICTOR] = 1 if is_float else 2  # section 14: horizontal differences
+    directory[_SAMPLE_FORMAT] = (3 if is_float else 1,) * picture.channels
+    if picture.channels == 4:
+        directory[_EXTRA_SAMPLES] = 2  # alpha, not premultiplied
+    return directory
+
+
+def _strips(page: NDArray[Any]) -> list[bytes]:
+    """Return the compressed strips of a page."""
+    strips = []
+    for top in range(0, len(page), _STRIP):
+        rows = page[top : top + _STRIP]
+        strip = np.array(rows, page.dtype.newbyteorder("<"), order="C")
+        if strip.dtype.kind != "f":
+            strip[:, 1:] -= rows[:, :-1]
+        strips.append(zlib.compress(strip.data, _LEVEL))
+    return strips
