@@ -1,3 +1,40 @@
-"""Undo what JPEG compression did to a picture."""
+"""Undo what JPEG compression did to a picture.
+
+``restore`` is the main path; ``restore_file`` takes and writes files; ``read_jpeg`` tells how a file was compressed;
+``list_models``, ``load_card`` and ``open_session`` choose what does the work.
+"""
+
+from napari_car.cards import ModelCard, list_models, load_card
+from napari_car.errors import (
+    CarError,
+    FileError,
+    InferenceError,
+    InputError,
+    JpegError,
+    MissingExtraError,
+    ModelError,
+)
+from napari_car.jpeg.header import JpegInfo, read_jpeg
+from napari_car.restore import restore, restore_steps
+from napari_car.session import Session, open_session
 
 __version__ = "0.1.0"
+
+__all__ = [
+    "CarError",
+    "FileError",
+    "InferenceError",
+    "InputError",
+    "JpegError",
+    "JpegInfo",
+    "MissingExtraError",
+    "ModelCard",
+    "ModelError",
+    "Session",
+    "list_models",
+    "load_card",
+    "open_session",
+    "read_jpeg",
+    "restore",
+    "restore_steps",
+]

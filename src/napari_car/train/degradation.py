@@ -10,14 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from napari_car.jpeg.tables import quality_to_scale
+from napari_car.jpeg.coding import Coding
 
 SUBSAMPLINGS = {"4:4:4": 0, "4:2:2": 1, "4:2:0": 2}
 """Chroma subsampling as Pillow's encoder counts it."""
-
-CHROMA_LOSS = {"4:4:4": 0.0, "4:2:2": 0.5, "4:2:0": 1.0, "grey": 0.0}
-"""Chroma subsampling as the networks are told it: 0 none, 1 in both directions."""
-
 
 class Degraded(NamedTuple):
     """A reference crop, what JPEG made of it (both (H, W, 3) uint8) and the condition (3,) float32 for the network."""
@@ -70,8 +66,8 @@ class Degradation:
 
 def condition(quality: int, subsampling: str) -> NDArray[np.float32]:
     """What a network is told, shape (3,): luma and chroma table scale in percent, chroma subsampling 0..1."""
-    scale = max(1.0, quality_to_scale(quality))
-    return np.array([scale, scale, CHROMA_LOSS[subsampling]], np.float32)
+    coding = Coding.from_quality(quality, subsampling)
+    return np.array([coding.luma_scale, coding.chroma_scale, coding.chroma_subsampling], np.float32)
 
 
 def recompress(image: NDArray[np.uint8], quality: int, subsampling: str) -> NDArray[np.uint8]:

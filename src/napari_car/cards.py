@@ -1,0 +1,196 @@
+"""Model cards: what a bundled model is, what it needs and what it reaches. Models are data; adding one adds no code."""
+
+from __future__ import annotations
+
+import hashlib
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from napari_car.errors import ModelError
+
+DEFAULT_MODEL = "car-s"
+"""The model that is used where none is asked for."""
+
+
+@dataclass(frozen=True)
+class Weights:
+    """One file of a model.
+
+    Parameters
+    ----------
+    file
+        Name within the model's folder.
+    sha256
+        Of the file, hexadecimal; checked before the file is used.
+    precision
+        Of the arithmetic, "int8" or "fp32".
+    quality
+        The IJG quality that the weights are for, or None for all.
+    """
+
+    file: str
+    sha256: str
+    precision: str
+    quality: int | None = None
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """What is declared of a model in ``models/<id>/card.toml``.
+
+    Parameters
+    ----------
+    id
+        Name of the model and of its folder.
+    summary
+        One sentence for a person who chooses.
+    licence
+        SPDX identifier of the weights' licence.
+    parameters
+        Number of learned values in one set of weights.
+    kmac_per_px
+        Multiply-accumulate operations, thousands per pixel of an RGB image.
+    halo
+        Radius of the receptive field, px, measured at export.
+    align
+        Grid on which tiles must start, px.
+    conditioning
+        What the network is told of the picture, in order, of ``luma_scale``, ``chroma_scale`` (IJG percent) and
+        ``chroma_subsampling`` (0 none, 1 in both directions); empty for none.
+    qualities
+        Lowest and highest IJG quality for which the model was made.
+    weights
+        The files.
+    opset
+        Of the ONNX files.
+    training
+        Where the weights come from: data, licences of the data, recipe, minutes, steps.
+    results
+        Rows written by ``napari-car evaluate``.
+    folder
+        Where the card was read.
+    """
+
+    id: str
+    summary: str
+    licence: str
+    parameters: int
+    kmac_per_px: float
+    halo: int
+    align: int
+    conditioning: tuple[str, ...]
+    qualities: tuple[int, int]
+    weights: tuple[Weights, ...]
+    opset: int
+    training: Mapping[str, Any] = field(default_factory=dict)
+    results: tuple[Mapping[str, Any], ...] = ()
+    folder: Path = field(default=Path(), compare=False, repr=False)
+
+    @property
+    def precisions(self) -> tuple[str, ...]:
+        """Precisions that the model comes in."""
+        return tuple(dict.fromkeys(w.precision for w in self.weights))
+
+    @property
+    def size(self) -> int:
+        """Bytes of all files."""
+        return sum((self.folder / w.file).stat().st_size for w in self.weights)
+
+    def nearest(self, quality: float, precision: str) -> Weights:
+        """The weights made for the quality nearest to ``quality``, in the given precision."""
+        found = [w for w in self.weights if w.precision == precision]
+        if not found:
+            raise ModelError(f"model {self.id!r} has no {precision} weights; it has {', '.join(self.precisions)}")
+        return min(found, key=lambda w: abs((quality if w.quality is None else w.quality) - quality))
+
+    def read(self, weights: Weights) -> bytes:
+        """Content of a file of the model, checked against the card.
+
+        Raises
+        ------
+        ModelError
+            If the file is missing or its hash is not the card's.
+        """
+        try:
+            content = (self.folder / weights.file).read_bytes()
+        except OSError as error:
+            raise ModelError(f"model {self.id!r}: {weights.file} cannot be read ({error.strerror}); reinstall napari-car") from error
+        found = hashlib.sha256(content).hexdigest()
+        if found != weights.sha256:
+            raise ModelError(
+                f"model {self.id!r}: {weights.file} has sha256 {found[:12]}… where the card says "
+                f"{weights.sha256[:12]}…; the file is damaged or was replaced: reinstall napari-car"
+            )
+        return content
+
+
+@cache
+def models_folder() -> Path:
+    """Folder of the bundled models: in the installed package, or at the top of a source tree."""
+    package = Path(__file__).resolve().parent
+    for folder in (package / "models", package.parents[1] / "models"):
+        if folder.is_dir():
+            return folder
+    raise ModelError(f"no models are installed in {package / 'models'}; reinstall napari-car")
+
+
+def list_models() -> list[ModelCard]:
+    """Cards of the bundled models, cheapest first.
+
+    Examples
+    --------
+    >>> "arcnn" in [card.id for card in list_models()]
+    True
+    """
+    cards = [read_card(path.parent) for path in models_folder().glob("*/card.toml")]
+    return sorted(cards, key=lambda card: (card.kmac_per_px, card.id))
+
+
+def load_card(model: str | None = None) -> ModelCard:
+    """The card of one bundled model, by its id; the default model's for None.
+
+    Raises
+    ------
+    ModelError
+        If there is none of that id; the message names those that exist.
+    """
+    model = model or DEFAULT_MODEL
+    known = sorted(path.parent.name for path in models_folder().glob("*/card.toml"))
+    if model not in known:
+        raise ModelError(f"there is no model {model!r}; there are {', '.join(known)}")
+    return read_card(models_folder() / model)
+
+
+def read_card(folder: Path) -> ModelCard:
+    """Read ``card.toml`` of a model's folder.
+
+    Raises
+    ------
+    ModelError
+        If it cannot be read, or a key is missing, unknown or of the wrong kind.
+    """
+    path = folder / "card.toml"
+    try:
+        content = tomllib.loads(path.read_text("utf-8"))
+        content["weights"] = tuple(Weights(**table) for table in content["weights"])
+        for key in ("conditioning", "qualities", "results"):
+            content[key] = tuple(content.get(key, ()))
+        card = ModelCard(**content, folder=folder)
+    except OSError as error:
+        raise ModelError(f"{path} cannot be read: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ModelError(f"{path} is not TOML: {error}") from error
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ModelError(f"{path} lacks a key or has one too many ({error}); known are {_keys()}") from error
+    if card.id != folder.name:
+        raise ModelError(f"{path} is of model {card.id!r}; it must carry its folder's name, {folder.name!r}")
+    return card
+
+
+def _keys() -> str:
+    """Keys of a card, for messages."""
+    return ", ".join(f.name for f in fields(ModelCard) if f.name != "folder")

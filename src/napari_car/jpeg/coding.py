@@ -1,0 +1,52 @@
+"""How a picture was coded, as far as a network is told."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from napari_car.jpeg.header import JpegInfo
+from napari_car.jpeg.tables import quality_to_scale, scale_to_quality, table_scale
+
+CHROMA_SUBSAMPLING = {"4:4:4": 0.0, "4:2:2": 0.5, "4:4:0": 0.5, "4:2:0": 1.0, "4:1:1": 1.0, "4:1:0": 1.0, "grey": 0.0}
+"""Chroma subsampling as a number: 0 none, 0.5 in one direction, 1 in both."""
+
+
+@dataclass(frozen=True)
+class Coding:
+    """The quantization strength and chroma subsampling of a picture.
+
+    Parameters
+    ----------
+    luma_scale, chroma_scale
+        IJG percent scale of the quantization tables, 1..5000; equal to ``luma_scale`` for grey.
+    chroma_subsampling
+        0 none, 0.5 in one direction, 1 in both.
+    """
+
+    luma_scale: float
+    chroma_scale: float
+    chroma_subsampling: float = 1.0
+
+    @classmethod
+    def from_quality(cls, quality: int, subsampling: str = "4:2:0") -> Coding:
+        """The coding of an IJG file of ``quality`` 1..100, as most programs write it.
+
+        Examples
+        --------
+        >>> Coding.from_quality(10)
+        Coding(luma_scale=500.0, chroma_scale=500.0, chroma_subsampling=1.0)
+        """
+        scale = max(1.0, float(quality_to_scale(quality)))
+        return cls(scale, scale, CHROMA_SUBSAMPLING.get(subsampling, 1.0))
+
+    @classmethod
+    def from_info(cls, info: JpegInfo) -> Coding:
+        """The coding of a file, its own tables included."""
+        scales = [table_scale(table, kind) for table, kind in zip(info.quant_tables, info.kinds, strict=True)]
+        chroma = max((s for s, kind in zip(scales, info.kinds, strict=True) if kind == "chroma"), default=scales[0])
+        return cls(scales[0], chroma, CHROMA_SUBSAMPLING.get(info.subsampling, 1.0))
+
+    @property
+    def quality(self) -> float:
+        """The IJG quality with the same luma table."""
+        return scale_to_quality(self.luma_scale)

@@ -1,0 +1,169 @@
+"""Any user array as float planes and back: dtype, grey, alpha and leading axes are kept."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from napari_car.errors import InputError
+
+Array = NDArray[Any]
+Planes = NDArray[np.float32]
+
+FULL_SCALE = {"uint8": 255, "uint16": 65535, "float32": 1, "float64": 1}
+"""The dtypes that an image may have, and the value that is white in each; black is 0."""
+
+LUMA = np.array([0.299, 0.587, 0.114], np.float32)
+"""Weights of R, G and B in luma. Source: ITU-T T.871 (JFIF), clause 7."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How an array holds pictures.
+
+    Parameters
+    ----------
+    stack
+        Shape of the leading axes; () for a single picture.
+    height, width
+        Of one picture, px.
+    channels
+        Size of the channel axis, or 0 where there is none.
+    """
+
+    stack: tuple[int, ...]
+    height: int
+    width: int
+    channels: int
+
+    @property
+    def is_grey(self) -> bool:
+        """Whether a picture has one component."""
+        return self.channels in (0, 1)
+
+
+def layout(image: Array) -> Layout:
+    """Read how ``image`` holds pictures from its shape, and refuse what cannot be restored.
+
+    The last axis is channels if it has 1, 3 or 4 entries (grey, RGB, RGBA) and there are at least three axes. The two
+    axes before it, or else the last two, are rows and columns; any axes before those are a stack of pictures.
+
+    Raises
+    ------
+    InputError
+        If the array has fewer than two axes, is empty, or has a dtype outside ``FULL_SCALE``.
+
+    Examples
+    --------
+    >>> layout(np.zeros((5, 48, 64, 3), np.uint8))
+    Layout(stack=(5,), height=48, width=64, channels=3)
+    """
+    if not isinstance(image, np.ndarray):
+        raise InputError(f"the image is a {type(image).__name__}; it must be a numpy array")
+    if image.dtype.name not in FULL_SCALE:
+        raise InputError(f"the image has dtype {image.dtype}; allowed are {', '.join(FULL_SCALE)}")
+    shape = image.shape
+    channels = shape[-1] if image.ndim >= 3 and shape[-1] in (1, 3, 4) else 0
+    axes = shape[:-1] if channels else shape
+    if len(axes) < 2 or 0 in shape:
+        raise InputError(f"the image has shape {shape}; it must be (..., H, W) or (..., H, W, 1 | 3 | 4), none of them 0")
+    return Layout(axes[:-2], axes[-2], axes[-1], channels)
+
+
+def target_dtype(image: Array, dtype: DTypeLike | None) -> np.dtype[Any]:
+    """The dtype of the result: that of ``image``, or the one asked for.
+
+    Raises
+    ------
+    InputError
+        If the one asked for is outside ``FULL_SCALE``.
+    """
+    if dtype is None:
+        return image.dtype.newbyteorder("=")
+    try:
+        name = np.dtype(dtype).name
+    except TypeError:
+        name = str(dtype)
+    if name not in FULL_SCALE:
+        raise InputError(f"the result is asked for as {name}; allowed are {', '.join(FULL_SCALE)}")
+    return np.dtype(name)
+
+
+def check_range(image: Array) -> None:
+    """Refuse a float image with values outside [0, 1] or not finite; integers are always in range.
+
+    Raises
+    ------
+    InputError
+        With the range that was found.
+    """
+    if image.dtype.kind == "f":
+        low, high = float(image.min()), float(image.max())
+        if not (low >= 0 and high <= 1):
+            raise InputError(f"the image is float with values from {low:g} to {high:g}; floats must lie in 0..1")
+
+
+def pictures(image: Array) -> Iterator[Array]:
+    """Yield each picture of a stack as a view of shape (H, W, 1), (H, W, 3) or (H, W, 4)."""
+    found = layout(image)
+    for index in np.ndindex(found.stack):
+        yield image[index] if found.channels else image[index][..., None]
+
+
+def to_planes(picture: Array, top: int, left: int, bottom: int, right: int) -> Planes:
+    """Float planes of a window of a picture, shape (3, bottom - top, right - left) in [0, 1].
+
+    Grey is repeated and alpha left out. Where the window reaches beyond the picture, the pixels at its edge are
+    repeated, as JPEG encoders do with partial blocks.
+
+    Parameters
+    ----------
+    picture
+        Shape (H, W, 1 | 3 | 4).
+    top, left, bottom, right
+        The window, px; it holds at least one pixel of the picture.
+    """
+    height, width = picture.shape[:2]
+    window = picture[max(top, 0) : bottom, max(left, 0) : right, :3].transpose(2, 0, 1)
+    white = np.float32(FULL_SCALE[picture.dtype.name])
+    planes = np.divide(window, white, dtype=np.float32, casting="same_kind" if white == 1 else "unsafe")
+    beyond = [(0, 3 - len(planes)), (max(-top, 0), max(bottom - height, 0)), (max(-left, 0), max(right - width, 0))]
+    return np.pad(planes, beyond, "edge") if any(map(any, beyond)) else planes
+
+
+def add_residual(picture: Array, residual: Planes, strength: float | Planes, result: Array) -> None:
+    """Write ``picture + strength * residual`` into ``result``, rounded and clipped to its dtype; alpha is copied.
+
+    Parameters
+    ----------
+    picture
+        Shape (h, w, 1 | 3 | 4).
+    residual
+        Shape (3, h, w), of full scale; a grey picture takes its luma.
+    strength
+        0 keeps the picture bit for bit, 1 adds the whole residual; a number or shape (h, w).
+    result
+        Shape of ``picture``, any dtype of ``FULL_SCALE``.
+    """
+    white_in, white_out = FULL_SCALE[picture.dtype.name], FULL_SCALE[result.dtype.name]
+    colours = min(picture.shape[2], 3)
+    change = np.tensordot(LUMA, residual, 1)[None] if colours == 1 else residual
+    total = picture.astype(np.result_type(picture.dtype, result.dtype, np.float32))
+    if white_in != white_out:
+        total *= white_out / white_in
+    # Added last and to the values themselves: a residual of zero gives them back bit for bit.
+    total[..., :colours] += (change * (strength * np.float32(white_out))).transpose(1, 2, 0)
+    np.clip(total, 0, white_out, out=total)
+    result[...] = np.rint(total, out=total) if result.dtype.kind == "u" else total
+
+
+def split_residual(residual: Planes, luma: float, chroma: float) -> Planes:
+    """Weigh the luma and the chroma of a residual, shape (3, h, w), each by a strength of its own."""
+    if luma == chroma:
+        return residual * np.float32(luma)
+    grey = np.tensordot(LUMA, residual, 1)
+    return np.float32(chroma) * (residual - grey) + np.float32(luma) * grey

@@ -1,0 +1,197 @@
+"""The main path: a picture in, the same picture without its JPEG artifacts out.
+
+``restore_steps`` is the engine, a generator that yields progress and returns the result; ``restore`` drains it, and the
+faces turn each step into a bar. Closing the generator cancels.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections import deque
+from collections.abc import Callable, Generator, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from napari_car.errors import InputError
+from napari_car.jpeg.coding import Coding
+from napari_car.jpeg.header import JpegInfo
+from napari_car.pixels import (
+    Array,
+    Layout,
+    Planes,
+    add_residual,
+    check_range,
+    layout,
+    pictures,
+    target_dtype,
+    to_planes,
+)
+from napari_car.session import Session, open_session
+from napari_car.tiling import Tile, plan_tiles
+
+logger = logging.getLogger(__name__)
+
+TILE = 512
+"""Side of a tile where none is asked for, px."""
+
+Result = TypeVar("Result")
+Steps = Generator[tuple[int, int], None, Result]
+
+
+def restore(
+    image: Array,
+    *,
+    model: str | None = None,
+    quality: int | str | JpegInfo = "auto",
+    strength: float | Array = 1.0,
+    dtype: DTypeLike | None = None,
+    session: Session | None = None,
+    tile: int | None = None,
+) -> Array:
+    """Remove the artifacts of JPEG compression from an image; the same shape and dtype come back.
+
+    Parameters
+    ----------
+    image
+        Shape (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), with any leading axes as a stack of pictures; uint8, uint16 over
+        their full range, or float32, float64 in [0, 1]. It is not changed. Alpha is passed through.
+    model
+        Id of ``list_models``; the default model for None.
+    quality
+        IJG quality 1..100 at which the picture was compressed, the ``JpegInfo`` of its file, or "auto".
+    strength
+        Share of the change that is applied, 0..1; 0 returns the pixels bit for bit. A number, or a map of shape (H, W).
+    dtype
+        Of the result: "uint8", "uint16", "float32" or "float64"; that of the image for None. Restored gradients of an
+        8-bit image hold more than 8 bits.
+    session
+        Of ``open_session``, to be used in place of ``model``.
+    tile
+        Side of the pieces that are worked on, px; it changes speed and memory, never pixels.
+
+    Returns
+    -------
+    np.ndarray
+        The restored image.
+
+    Raises
+    ------
+    InputError
+        If the image or an option cannot be taken.
+    ModelError
+        If the model is unknown or damaged.
+    InferenceError
+        If the model fails while it runs.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> image = np.full((40, 60, 3), 128, np.uint8)
+    >>> restored = restore(image, quality=20)
+    >>> restored.shape, restored.dtype
+    ((40, 60, 3), dtype('uint8'))
+    """
+    return drain(
+        restore_steps(
+            image, model=model, quality=quality, strength=strength, dtype=dtype, session=session, tile=tile
+        )
+    )
+
+
+def restore_steps(
+    image: Array,
+    *,
+    model: str | None = None,
+    quality: int | str | JpegInfo = "auto",
+    strength: float | Array = 1.0,
+    dtype: DTypeLike | None = None,
+    session: Session | None = None,
+    tile: int | None = None,
+) -> Steps[Array]:
+    """Restore an image step by step: yields ``(done, total)`` after each tile and returns the image.
+
+    Parameters and errors are those of ``restore``; errors are raised at the first step.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> steps = restore_steps(np.zeros((64, 200), np.uint8), quality=10, tile=64)
+    >>> [f"{done}/{total}" for done, total in steps]
+    ['1/2', '2/2']
+    """
+    whole = layout(image)
+    check_range(image)
+    result = np.empty(image.shape, target_dtype(image, dtype))
+    blend = _check_strength(strength, whole)
+    coding = _coding(quality)
+    session = session or open_session(model)
+    card = session.card
+    plan = plan_tiles(whole.height, whole.width, tile=tile or TILE, halo=card.halo, align=card.align)
+
+    def restore_tile(picture: Array, target: Array, tile: Tile) -> None:
+        residual = session.run(to_planes(picture, *tile.read), coding)[:, *tile.crop.slices]
+        window = tile.write.slices
+        share = blend if isinstance(blend, float) else blend[window]
+        add_residual(picture[window], residual, share, target[window])
+
+    jobs = (
+        (picture, target, tile)
+        for picture, target in zip(pictures(image), pictures(result), strict=True)
+        for tile in plan
+    )
+    yield from _side_by_side(restore_tile, jobs, len(plan) * math.prod(whole.stack), session.threads)
+    return result
+
+
+def drain(steps: Steps[Result]) -> Result:
+    """Run steps to their end and return what they return."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as stop:
+            result: Result = stop.value
+            return result
+
+
+def _side_by_side(
+    work: Callable[..., None], jobs: Iterable[tuple[Any, ...]], total: int, threads: int
+) -> Steps[None]:
+    """Do jobs on threads, in order, no more at a time than there are threads; closing it starts no further one."""
+    pending: deque[Future[None]] = deque()
+    done = 0
+    with ThreadPoolExecutor(threads) as pool:
+        for job in jobs:
+            if len(pending) == threads:
+                pending.popleft().result()
+                done += 1
+                yield done, total
+            pending.append(pool.submit(work, *job))
+        for future in pending:
+            future.result()
+            done += 1
+            yield done, total
+
+
+def _coding(quality: int | str | JpegInfo) -> Coding:
+    """How the picture was coded, as told by the caller or by its file."""
+    if isinstance(quality, JpegInfo):
+        return Coding.from_info(quality)
+    if isinstance(quality, bool) or not isinstance(quality, int | np.integer) or not 1 <= quality <= 100:
+        raise InputError(f"quality is {quality!r}; it is 'auto' or a whole number from 1 to 100")
+    return Coding.from_quality(int(quality))
+
+
+def _check_strength(strength: float | Array, whole: Layout) -> float | Planes:
+    """The strength as a float or as a map of the picture's size, all in 0..1."""
+    values = np.asarray(strength, np.float32)
+    if values.ndim and values.shape != (whole.height, whole.width):
+        raise InputError(
+            f"the strength map has shape {values.shape}; it must have the picture's, {(whole.height, whole.width)}"
+        )
+    if not (values.min() >= 0 and values.max() <= 1):
+        raise InputError(f"strength runs from {values.min():g} to {values.max():g}; it must lie in 0..1")
+    return values if values.ndim else float(values)

@@ -1,0 +1,197 @@
+"""Sessions: a model opened on an execution provider. The only file that imports onnxruntime."""
+
+from __future__ import annotations
+
+import logging
+import os
+from threading import Lock
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_car.cards import ModelCard, Weights, load_card
+from napari_car.errors import InferenceError, InputError, ModelError
+from napari_car.jpeg.coding import Coding
+from napari_car.pixels import Planes
+
+if TYPE_CHECKING:
+    import onnxruntime
+
+logger = logging.getLogger(__name__)
+
+PROVIDERS = {
+    "cuda": ("CUDAExecutionProvider", "pip install onnxruntime-gpu in place of onnxruntime"),
+    "directml": ("DmlExecutionProvider", "pip install onnxruntime-directml in place of onnxruntime"),
+    "coreml": ("CoreMLExecutionProvider", "it comes with onnxruntime on macOS"),
+    "openvino": ("OpenVINOExecutionProvider", "pip install onnxruntime-openvino in place of onnxruntime"),
+    "webgpu": ("WebGpuExecutionProvider", "pip install onnxruntime-webgpu in place of onnxruntime"),
+    "cpu": ("CPUExecutionProvider", "it comes with every onnxruntime"),
+}
+"""Execution providers by the name a person gives, best first: onnxruntime's name, and how to get it."""
+
+INT8_PROVIDERS = ("cpu", "openvino")
+"""Providers on which the int8 weights are the fast ones; the others take fp32."""
+
+
+class Session:
+    """A model that is ready to run; made by ``open_session``. May be shared between threads.
+
+    Attributes
+    ----------
+    card
+        The model's card.
+    provider
+        The execution provider in use, a key of ``PROVIDERS``.
+    precision
+        Of the arithmetic, "int8" or "fp32".
+    threads
+        Tiles that are run side by side, each on one thread.
+    """
+
+    def __init__(self, card: ModelCard, provider: str, precision: str, threads: int) -> None:
+        self.card, self.provider, self.precision, self.threads = card, provider, precision, threads
+        self._opened: dict[str, onnxruntime.InferenceSession] = {}
+        self._lock = Lock()
+
+    def __repr__(self) -> str:
+        return f"Session({self.card.id!r}, provider={self.provider!r}, precision={self.precision!r}, threads={self.threads})"
+
+    def weights(self, coding: Coding) -> Weights:
+        """The weights that serve a picture coded like ``coding``."""
+        return self.card.nearest(coding.quality, self.precision)
+
+    def run(self, planes: Planes, coding: Coding) -> Planes:
+        """Residual of one tile: what to add to ``planes`` to restore them.
+
+        Parameters
+        ----------
+        planes
+            Shape (3, H, W), RGB in [0, 1]; H and W multiples of the card's ``align``.
+        coding
+            How the picture was coded.
+
+        Raises
+        ------
+        ModelError
+            If the weights do not fit the card.
+        InferenceError
+            If onnxruntime fails; its own error is chained.
+        """
+        session = self._open(self.weights(coding))
+        feed = {"image": planes[None]}
+        if self.card.conditioning:
+            told = [getattr(coding, name) for name in self.card.conditioning]
+            feed["condition"] = np.array([told], np.float32)
+        try:
+            residual: Planes = session.run(["residual"], feed)[0][0]
+        except Exception as error:  # onnxruntime raises classes of its own and plain RuntimeError
+            height, width = planes.shape[1:]
+            raise InferenceError(
+                f"model {self.card.id!r} failed on provider {self.provider!r} with a tile of {height}x{width} px: {error}"
+            ) from error
+        return residual
+
+    def _open(self, weights: Weights) -> onnxruntime.InferenceSession:
+        """The onnxruntime session of one set of weights, opened on first use."""
+        with self._lock:
+            if weights.file not in self._opened:
+                self._opened[weights.file] = _open_weights(self.card, weights, self.provider)
+            return self._opened[weights.file]
+
+
+def open_session(
+    model_id: str | None = None, *, provider: str = "auto", precision: str = "auto", threads: int | None = None
+) -> Session:
+    """Open a bundled model on an execution provider.
+
+    Parameters
+    ----------
+    model_id
+        Of ``list_models``; the default model for None.
+    provider
+        A key of ``PROVIDERS``, or "auto" for the best that the installed onnxruntime offers.
+    precision
+        "int8", "fp32", or "auto": int8 where it is the faster one.
+    threads
+        Tiles that are run side by side; as many as there are cores for None.
+
+    Raises
+    ------
+    ModelError
+        If the model is unknown or has no weights in that precision.
+    InputError
+        If the provider is unknown or not installed; the message says how to get it.
+
+    Examples
+    --------
+    >>> open_session("arcnn", provider="cpu", threads=1)
+    Session('arcnn', provider='cpu', precision='int8', threads=1)
+    """
+    card = load_card(model_id)
+    if threads is not None and threads < 1:
+        raise InputError(f"threads is {threads}; it must be at least 1")
+    chosen = _choose_provider(provider)
+    if precision == "auto":
+        precision = "int8" if chosen in INT8_PROVIDERS and "int8" in card.precisions else card.precisions[-1]
+    if precision not in card.precisions:
+        raise ModelError(f"model {card.id!r} has no {precision} weights; it has {', '.join(card.precisions)}")
+    logger.info("model %s runs in %s on %s", card.id, precision, chosen)
+    return Session(card, chosen, precision, threads or _cores())
+
+
+def _choose_provider(provider: str) -> str:
+    """The provider asked for, or the best there is."""
+    if provider != "auto" and provider not in PROVIDERS:
+        raise InputError(f"provider is {provider!r}; it is 'auto' or one of {', '.join(PROVIDERS)}")
+    installed = _onnxruntime().get_available_providers()
+    offered = [name for name, (full, _) in PROVIDERS.items() if full in installed]
+    if provider == "auto":
+        return offered[0]
+    if provider not in offered:
+        raise InputError(
+            f"provider {provider!r} is not in the installed onnxruntime, which offers {', '.join(offered)}; "
+            f"to get it: {PROVIDERS[provider][1]}"
+        )
+    return provider
+
+
+def _open_weights(card: ModelCard, weights: Weights, provider: str) -> onnxruntime.InferenceSession:
+    """Open one file on one provider and hold its inputs against the card."""
+    ort = _onnxruntime()
+    content = card.read(weights)
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    wanted = [PROVIDERS[provider][0]]
+    try:
+        session = ort.InferenceSession(content, options, providers=[*dict.fromkeys([*wanted, "CPUExecutionProvider"])])
+    except Exception as error:  # onnxruntime raises classes of its own
+        raise ModelError(f"model {card.id!r}: {weights.file} cannot be opened by onnxruntime: {error}") from error
+    expected = ["image", "condition"] if card.conditioning else ["image"]
+    found = [node.name for node in session.get_inputs()]
+    outputs = [node.name for node in session.get_outputs()]
+    if found != expected or outputs != ["residual"]:
+        raise ModelError(
+            f"model {card.id!r}: {weights.file} maps {found} to {outputs} where the card says {expected} to ['residual']"
+        )
+    told = session.get_inputs()[-1].shape[-1]
+    if card.conditioning and told != len(card.conditioning):
+        raise ModelError(f"model {card.id!r}: {weights.file} is told {told} values where the card names {len(card.conditioning)}")
+    if session.get_providers()[0] not in wanted:
+        logger.warning("provider %s did not start; model %s runs on %s", provider, card.id, session.get_providers()[0])
+    return session
+
+
+def _cores() -> int:
+    """Cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _onnxruntime() -> Any:
+    """The onnxruntime module, imported when a session is first asked for."""
+    import onnxruntime
+
+    return onnxruntime

@@ -1,0 +1,181 @@
+"""``napari-car export``: checkpoints to a model folder with graphs, card and a page about it."""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import tomli_w
+import torch
+from torch import nn
+
+from napari_car.cards import read_card
+from napari_car.errors import FileError, ModelError
+from napari_car.train import checkpoint
+from napari_car.train.degradation import Degradation, condition
+from napari_car.train.graph import OPSET, halve_weights, to_onnx
+from napari_car.train.networks import CarNet, FastARCNN, residual_scale
+from napari_car.train.pool import find_pictures, load, split
+from napari_car.train.quantization import Feed, quantize
+from napari_car.train.receptive import receptive_radius
+from napari_car.train.recipe import Recipe
+
+CALIBRATION_CROPS = 48
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of ``napari-car export``."""
+    parser.add_argument("checkpoints", type=Path, nargs="+", help="checkpoint files, or the folder that holds them")
+    parser.add_argument("--to", type=Path, required=True, help="model folder; its name is the model's id")
+    parser.add_argument("--images-dir", type=Path, required=True, help="training pictures, for calibration")
+    parser.add_argument("--summary", help="one sentence for the card; that of the card in the folder without")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Export all checkpoints given into one model folder."""
+    paths = [p for given in options.checkpoints for p in (sorted(given.glob("*.safetensors")) if given.is_dir() else [given])]
+    if not paths:
+        raise FileError("holds no checkpoint (*.safetensors)", options.checkpoints[0])
+    export(paths, options.to, options.images_dir, options.summary)
+    print(options.to / "card.toml")
+    return 0
+
+
+def export(checkpoints: list[Path], folder: Path, images: Path, summary: str | None = None) -> None:
+    """Write graphs in int8 and fp32, ``card.toml`` and ``CARD.md`` for the checkpoints of one model.
+
+    Every fp32 graph is run against PyTorch on random input first.
+
+    Raises
+    ------
+    ModelError
+        If a graph does not give PyTorch's result to 1e-5.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    weights, recipes, minutes, steps = [], [], 0.0, 0
+    for path in checkpoints:
+        network, recipe = checkpoint.load_network(path)
+        _, _, progress = checkpoint.read(path)
+        minutes, steps = minutes + progress["minutes"], steps + progress["step"]
+        recipes.append(recipe)
+        graph = _checked_graph(network, recipe)
+        files = {"int8": quantize(graph, _calibration(images, recipe)), "fp32": halve_weights(graph)}
+        for precision, model in files.items():
+            content = model.SerializeToString()
+            name = f"{recipe.name}.{precision}.onnx"
+            (folder / name).write_bytes(content)
+            table = {"file": name, "sha256": hashlib.sha256(content).hexdigest(), "precision": precision}
+            weights.append(table | ({"quality": recipe.quality} if recipe.quality else {}))
+    card = _card(folder, network, recipes, minutes, steps) | {"weights": sorted(weights, key=_order)}
+    if summary:
+        card["summary"] = summary
+    (folder / "card.toml").write_text(tomli_w.dumps(card), "utf-8")
+    (folder / "CARD.md").write_text(describe(folder), "utf-8")
+
+
+def describe(folder: Path) -> str:
+    """``CARD.md`` of a model folder: its ``card.toml`` as a page for people."""
+    card = read_card(folder)
+    low, high = card.qualities
+    lines = [
+        f"# {card.id}", "", card.summary, "", "| | |", "|---|---|",
+        f"| parameters | {card.parameters:,} |", f"| computation | {card.kmac_per_px:g} kMAC/px |",
+        f"| made for qualities | {low} to {high} |", f"| told of the picture | {', '.join(card.conditioning) or 'nothing'} |",
+        f"| halo, align | {card.halo} px, {card.align} px |", f"| ONNX opset | {card.opset} |", f"| licence | {card.licence} |",
+        *(f"| {key.replace('_', ' ')} | {value} |" for key, value in card.training.items()), "",
+        "| file | precision | quality | sha256 |", "|---|---|---|---|",
+        *(f"| {w.file} | {w.precision} | {w.quality or 'all'} | `{w.sha256}` |" for w in card.weights), "",
+    ]  # fmt: skip
+    if card.results:
+        columns = list(card.results[0])
+        lines += ["Measured by `napari-car evaluate`:", "", f"| {' | '.join(columns)} |", "|" + "---|" * len(columns)]
+        lines += [f"| {' | '.join(str(row[c]) for c in columns)} |" for row in card.results] + [""]
+    return "\n".join(lines)
+
+
+def _checked_graph(network: nn.Module, recipe: Recipe) -> onnx.ModelProto:
+    """The graph of a network whose weights are rounded to float16, as they are stored, held against PyTorch."""
+    from onnxruntime import InferenceSession
+
+    with torch.no_grad():
+        for weight in network.parameters():
+            weight.copy_(weight.half().float())
+        told = condition(recipe.quality or 30, "4:2:0")
+        graph = to_onnx(network, told)
+        rng = np.random.default_rng(recipe.seed)
+        feed = {"image": rng.random((1, 3, 64, 96), np.float32)}
+        if isinstance(network, CarNet):
+            feed["condition"] = told[None]
+        tensors = torch.from_numpy(feed["image"]), torch.from_numpy(told)[None]
+        expected = (network(*tensors) * residual_scale(tensors[1])).numpy()
+    found = InferenceSession(graph.SerializeToString()).run(None, feed)[0]
+    difference = float(np.abs(found - expected).max())
+    if not difference <= 1e-5:
+        raise ModelError(f"the graph of {recipe.name} differs from PyTorch by {difference:.1e}; 1e-5 is allowed")
+    return graph
+
+
+def _calibration(images: Path, recipe: Recipe) -> list[Feed]:
+    """Degraded crops of training pictures, 128 px, over the qualities that the weights are for."""
+    pictures, _ = split(find_pictures(images))
+    rng = np.random.default_rng(recipe.seed)
+    degradation = Degradation(recipe.quality, recipe.double, recipe.grey)
+    feeds: list[Feed] = []
+    while len(feeds) < CALIBRATION_CROPS:
+        picture = load(pictures[rng.integers(len(pictures))])
+        if min(picture.shape[:2]) < 160:
+            picture = np.pad(picture, [(0, max(0, 160 - n)) for n in picture.shape[:2]] + [(0, 0)], "symmetric")
+        y, x = (int(rng.integers(n - 159)) for n in picture.shape[:2])
+        crop = degradation(np.ascontiguousarray(picture[y : y + 160, x : x + 160]), rng)
+        image = np.float32(crop.degraded[:128, :128].transpose(2, 0, 1)[None] / 255)
+        feeds.append({"image": image} | ({} if recipe.quality else {"condition": crop.condition[None]}))
+    return feeds
+
+
+def _card(folder: Path, network: nn.Module, recipes: list[Recipe], minutes: float, steps: int) -> dict[str, Any]:
+    """All of the card but its weights; summary, licence, training data and qualities stay as they stand there."""
+    path = folder / "card.toml"
+    old = tomllib.loads(path.read_text("utf-8")) if path.exists() else {}
+    qualities = [r.quality for r in recipes if r.quality]
+    training = {"data": "unknown", "data_licences": "unknown", "recipe": "recipe.toml"} | old.get("training", {})
+    return {
+        "id": folder.name,
+        "summary": old.get("summary", f"{recipes[0].arch}, trained here."),
+        "licence": old.get("licence", "BSD-3-Clause"),
+        "parameters": sum(p.numel() for p in network.parameters()),
+        "kmac_per_px": round(kmac_per_px(network), 1),
+        "halo": receptive_radius(network),
+        "align": 16 if isinstance(network, CarNet) else 2 if isinstance(network, FastARCNN) else 1,
+        "conditioning": ["luma_scale", "chroma_scale", "chroma_subsampling"] if isinstance(network, CarNet) else [],
+        "qualities": old.get("qualities", [min(qualities), max(qualities)] if qualities else [1, 100]),
+        "opset": OPSET,
+        "training": training | {"minutes": round(minutes, 1), "steps": steps, "seed": recipes[0].seed},
+    }
+
+
+def kmac_per_px(network: nn.Module, side: int = 64) -> float:
+    """Multiply-accumulate operations of all convolutions, thousands per pixel of the image."""
+    total = 0
+
+    def count(layer: nn.Module, inputs: tuple[torch.Tensor], output: torch.Tensor) -> None:
+        nonlocal total
+        # A transposed convolution uses each weight once an input position, the others once an output position.
+        positions = inputs[0] if isinstance(layer, nn.ConvTranspose2d) else output
+        total += positions.shape[2] * positions.shape[3] * layer.weight.numel()  # type: ignore[operator]
+
+    hooks = [m.register_forward_hook(count) for m in network.modules() if isinstance(m, nn.Conv2d | nn.ConvTranspose2d)]
+    with torch.no_grad():
+        network(torch.zeros(1, 3, side, side), torch.ones(1, 3))
+    for hook in hooks:
+        hook.remove()
+    return total / side**2 / 1000
+
+
+def _order(weights: dict[str, Any]) -> tuple[str, int]:
+    """int8 last in the alphabet of precisions comes first on the card, qualities rise."""
+    return {"int8": "0", "fp32": "1"}[weights["precision"]], weights.get("quality", 0)

@@ -1,0 +1,201 @@
+"""Networks as ONNX graphs, with the rewrites that make them fast and leave their results equal.
+
+Every graph maps ``image`` (1, 3, H, W) in [0, 1], and ``condition`` (1, 3) where the network is told one, to
+``residual`` (1, 3, H, W), in full scale: what to add to the image.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+from torch import Tensor, nn
+
+from napari_car.train.networks import ARCNN, MCU, CarNet, FastARCNN, residual_scale
+
+OPSET = 13
+"""The lowest that has per-channel quantization; onnxruntime 1.7 and later read it."""
+
+
+class Graph:
+    """An ONNX graph that grows by one node a call; every method returns the name of its output."""
+
+    def __init__(self) -> None:
+        self.nodes: list[onnx.NodeProto] = []
+        self.constants: list[TensorProto] = []
+
+    def node(self, operator: str, *inputs: str, output: str | None = None, **attributes: Any) -> str:
+        """Append a node."""
+        output = output or f"{operator}_{len(self.nodes)}"
+        self.nodes.append(helper.make_node(operator, inputs, [output], name=output, **attributes))
+        return output
+
+    def constant(self, values: Any, dtype: Any = np.float32) -> str:
+        """Append a constant."""
+        name = f"constant_{len(self.constants)}"
+        self.constants.append(numpy_helper.from_array(np.ascontiguousarray(values, dtype), name))
+        return name
+
+    def conv(self, x: str, weight: Tensor, bias: Tensor, stride: int = 1, output: str | None = None) -> str:
+        """Convolution with "same" padding for odd kernels and none for even ones."""
+        side = weight.shape[-1]
+        pads = [side // 2 if side % 2 else 0] * 4
+        return self.node(
+            "Conv", x, self.constant(weight.numpy()), self.constant(bias.numpy()), output=output,
+            kernel_shape=[side, side], pads=pads, strides=[stride, stride],
+        )  # fmt: skip
+
+    def leaky(self, x: str, prelu: nn.PReLU) -> str:
+        """PReLU with one slope for the layer is LeakyRelu, which runs in int8."""
+        return self.node("LeakyRelu", x, alpha=float(prelu.weight.item()))
+
+    def model(self, inputs: dict[str, list[Any]]) -> onnx.ModelProto:
+        """The finished model; its output is the node named ``residual``."""
+        infos = [helper.make_tensor_value_info(n, TensorProto.FLOAT, s) for n, s in inputs.items()]
+        output = helper.make_tensor_value_info("residual", TensorProto.FLOAT, [1, 3, "height", "width"])
+        graph = helper.make_graph(self.nodes, "napari-car", infos, [output], self.constants)
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=8)
+        onnx.checker.check_model(model, full_check=True)
+        return model
+
+
+def to_onnx(network: nn.Module, condition: NDArray[np.float32]) -> onnx.ModelProto:
+    """The graph of a trained network.
+
+    Parameters
+    ----------
+    network
+        One of ``networks.ARCHITECTURES``, in float32 on the CPU.
+    condition
+        Shape (3,): what the picture's coding is for weights of one quality; their residual scale is folded in.
+    """
+    image: dict[str, list[Any]] = {"image": [1, 3, "height", "width"]}
+    with torch.no_grad():
+        scale = residual_scale(torch.from_numpy(condition)[None]).item()
+        graph = Graph()
+        if isinstance(network, CarNet):
+            _carnet(graph, network)
+            return graph.model(image | {"condition": [1, 3]})
+        (_arcnn if isinstance(network, ARCNN) else _fast_arcnn)(graph, network.layers, scale)  # type: ignore[arg-type]
+        return graph.model(image)
+
+
+def _arcnn(graph: Graph, layers: nn.Sequential, scale: float) -> None:
+    x = "image"
+    for i in (0, 2, 4):
+        x = graph.leaky(graph.conv(x, layers[i].weight, layers[i].bias), layers[i + 1])  # type: ignore[arg-type]
+    graph.conv(x, layers[6].weight * scale, layers[6].bias * scale, output="residual")  # type: ignore[operator]
+
+
+def _fast_arcnn(graph: Graph, layers: nn.Sequential, scale: float) -> None:
+    weights = [polyphase(layers[0].weight), *(layers[i].weight for i in (2, 4, 6))]  # type: ignore[arg-type]
+    x = graph.node("SpaceToDepth", "image", blocksize=2)
+    for i, weight in zip((0, 2, 4, 6), weights, strict=True):
+        x = graph.leaky(graph.conv(x, weight, layers[i].bias), layers[i + 1])  # type: ignore[arg-type]
+    x = graph.conv(x, polyphase_transposed(layers[8].weight) * scale, layers[8].bias.repeat(4) * scale)  # type: ignore[arg-type, operator]
+    graph.node("DepthToSpace", x, blocksize=2, output="residual")
+
+
+def _carnet(graph: Graph, network: CarNet) -> None:
+    side = network.unshuffle
+    x = graph.node("SpaceToDepth", "image", blocksize=side)
+    size = graph.node("Slice", graph.node("Shape", x), *(graph.constant([n], np.int64) for n in (2, 4)))
+    one = graph.constant([1, 1], np.int64)
+    period = graph.constant([MCU // side] * 2, np.int64)
+    repeats = graph.node("Concat", one, graph.node("Div", size, period), axis=0)
+    phase = graph.node("Tile", graph.constant(network.phase_planes().numpy()), repeats)
+    planes = graph.node("Expand", _condition_planes(graph), graph.node("Concat", one, size, axis=0))
+    # SpaceToDepth puts the colour last within a pixel block, PyTorch's pixel_unshuffle puts it first.
+    n = 3 * side**2
+    order = torch.arange(n).view(3, side**2).T.reshape(-1)
+    weight = torch.cat([network.head.weight[:, order], network.head.weight[:, n:]], dim=1)
+    x = graph.conv(graph.node("Concat", x, planes, phase, axis=1), weight, network.head.bias)  # type: ignore[arg-type]
+    skips = []
+    for i, stage in enumerate(network.stages):
+        if i > len(network.downs):
+            up = network.ups[i - len(network.downs) - 1]
+            x = graph.node("DepthToSpace", graph.conv(x, up.weight, up.bias), blocksize=2, mode="CRD")  # type: ignore[arg-type]
+            x = graph.node("Add", x, skips.pop())
+        for block in stage:  # type: ignore[union-attr]
+            inner = graph.node("Relu", graph.conv(x, block.first.weight, block.first.bias))
+            x = graph.node("Add", x, graph.conv(inner, block.second.weight, block.second.bias))
+        if i < len(network.downs):
+            skips.append(x)
+            x = graph.conv(x, network.downs[i].weight, network.downs[i].bias, stride=2)  # type: ignore[arg-type]
+    x = graph.conv(x, network.tail.weight, network.tail.bias)  # type: ignore[arg-type]
+    x = graph.node("DepthToSpace", x, blocksize=side, mode="CRD")
+    graph.node("Mul", x, _residual_scale(graph), output="residual")
+
+
+def _scales(graph: Graph, count: int) -> str:
+    """The first ``count`` of the condition, within the range of IJG scales."""
+    told = graph.node("Slice", "condition", *(graph.constant([n], np.int64) for n in (0, count, 1)))
+    return graph.node("Clip", told, graph.constant(1.0), graph.constant(5000.0))
+
+
+def _condition_planes(graph: Graph) -> str:
+    """``networks.condition_planes``, shape (1, 3, 1, 1)."""
+    scales = graph.node("Div", graph.node("Log", _scales(graph, 2)), graph.constant(math.log(5000)))
+    rest = graph.node("Slice", "condition", *(graph.constant([n], np.int64) for n in (2, 3, 1)))
+    told = graph.node("Concat", scales, rest, axis=1)
+    return graph.node("Reshape", told, graph.constant([1, 3, 1, 1], np.int64))
+
+
+def _residual_scale(graph: Graph) -> str:
+    """``networks.residual_scale``, shape (1, 1, 1, 1)."""
+    power = graph.node("Pow", _scales(graph, 1), graph.constant(0.375))
+    scale = graph.node("Mul", power, graph.constant(0.0044))
+    return graph.node("Reshape", scale, graph.constant([1, 1, 1, 1], np.int64))
+
+
+def polyphase(weight: Tensor) -> Tensor:
+    """A 9x9 stride-2 convolution (out, in, 9, 9) as the 5x5 one (out, 4 in, 5, 5) that follows SpaceToDepth(2).
+
+    With k - 4 = 2 a + b, tap k of the stride-2 kernel is tap a + 2 of phase b.
+    """
+    out, channels = weight.shape[:2]
+    result = weight.new_zeros(out, 2, 2, channels, 5, 5)
+    taps = [(k, *divmod(k - 4, 2)) for k in range(9)]
+    for ky, ay, by in taps:
+        for kx, ax, bx in taps:
+            result[:, by, bx, :, ay + 2, ax + 2] = weight[:, :, ky, kx]
+    return result.view(out, 4 * channels, 5, 5)
+
+
+def polyphase_transposed(weight: Tensor) -> Tensor:
+    """A 9x9 stride-2 transposed convolution (in, out, 9, 9) as the 5x5 one (4 out, in, 5, 5) before DepthToSpace(2).
+
+    Output 2 j + b takes input j + a with tap k = b + 4 - 2 a.
+    """
+    channels, out = weight.shape[:2]
+    result = weight.new_zeros(2, 2, out, channels, 5, 5)
+    taps = [(b + 4 - 2 * a, a, b) for b in (0, 1) for a in range(-2, 3) if b + 4 - 2 * a <= 8]
+    for ky, ay, by in taps:
+        for kx, ax, bx in taps:
+            result[by, bx, :, :, ay + 2, ax + 2] = weight[:, :, ky, kx].T
+    return result.view(4 * out, channels, 5, 5)
+
+
+def halve_weights(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Store weights as float16 and cast them when the session starts; the arithmetic stays float32."""
+    result = onnx.ModelProto()
+    result.CopyFrom(model)
+    kept, casts = [], []
+    for constant in result.graph.initializer:
+        values = numpy_helper.to_array(constant)
+        if values.dtype == np.float32 and values.size > 64:
+            kept.append(numpy_helper.from_array(values.astype(np.float16), constant.name + "_half"))
+            casts.append(helper.make_node("Cast", [constant.name + "_half"], [constant.name], to=TensorProto.FLOAT))
+        else:
+            kept.append(constant)
+    del result.graph.initializer[:]
+    result.graph.initializer.extend(kept)
+    nodes = [*casts, *result.graph.node]
+    del result.graph.node[:]
+    result.graph.node.extend(nodes)
+    return result
