@@ -15,7 +15,7 @@ from napari_car.errors import (
     ModelError,
 )
 from napari_car.jpeg.header import JpegInfo, read_jpeg
-from napari_car.restore import restore, restore_steps
+from napari_car.restore import restore, restore_file, restore_file_steps, restore_steps
 from napari_car.session import Session, open_session
 
 __version__ = "0.1.0"
@@ -36,5 +36,7 @@ __all__ = [
     "open_session",
     "read_jpeg",
     "restore",
+    "restore_file",
+    "restore_file_steps",
     "restore_steps",
 ]

@@ -100,6 +100,13 @@ class ModelCard:
         """Bytes of all files."""
         return sum((self.folder / w.file).stat().st_size for w in self.weights)
 
+    def gain(self, quality: int, data: str = "live1") -> float | None:
+        """PSNR over that of the JPEG by the card's own results, dB; None where it was not measured."""
+        psnr = {
+            row["model"]: row["psnr"] for row in self.results if row["data"] == data and row["quality"] == quality
+        }
+        return psnr[self.id] - psnr["jpeg"] if {self.id, "jpeg"} <= psnr.keys() else None
+
     def nearest(self, quality: float, precision: str) -> Weights:
         """The weights made for the quality nearest to ``quality``, in the given precision."""
         found = [w for w in self.weights if w.precision == precision]

@@ -6,19 +6,22 @@ faces turn each step into a bar. Closing the generator cancels.
 
 from __future__ import annotations
 
-import logging
 import math
+import os
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, TypeVar
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, TypedDict, TypeVar, Unpack
 
 import numpy as np
 from numpy.typing import DTypeLike
 
-from napari_car.errors import InputError
+from napari_car.errors import FileError, InputError
+from napari_car.files import check_target, read_image, write_image
 from napari_car.jpeg.coding import Coding
-from napari_car.jpeg.header import JpegInfo
+from napari_car.jpeg.header import JpegInfo, read_jpeg
 from napari_car.pixels import (
     Array,
     Layout,
@@ -33,13 +36,25 @@ from napari_car.pixels import (
 from napari_car.session import Session, open_session
 from napari_car.tiling import Tile, plan_tiles
 
-logger = logging.getLogger(__name__)
-
 TILE = 512
 """Side of a tile where none is asked for, px."""
 
+BLIND_QUALITY = 30
+"""The quality taken where nothing is known of the picture."""
+
 Result = TypeVar("Result")
 Steps = Generator[tuple[int, int], None, Result]
+
+
+class Options(TypedDict, total=False):
+    """Keywords of ``restore``, for functions that pass them on."""
+
+    model: str | None
+    quality: int | str | JpegInfo
+    strength: float | Array
+    dtype: DTypeLike | None
+    session: Session | None
+    tile: int | None
 
 
 def restore(
@@ -147,6 +162,71 @@ def restore_steps(
     return result
 
 
+def restore_file(
+    src: str | os.PathLike[str],
+    dst: str | os.PathLike[str] | None = None,
+    *,
+    overwrite: bool = False,
+    **options: Unpack[Options],
+) -> Path:
+    """Restore an image file into another; its metadata goes along and the original stays as it is.
+
+    Parameters
+    ----------
+    src
+        A JPEG, or a picture in another format that was one once.
+    dst
+        Where to write; the extension is the format. ``photo.restored.png`` beside ``photo.jpg`` for None, or
+        ``.restored.tif`` for what PNG cannot hold.
+    overwrite
+        Whether an existing ``dst`` may be replaced; ``src`` itself never is.
+    **options
+        Those of ``restore``; "auto" quality is read from the file.
+
+    Returns
+    -------
+    Path
+        The file that was written, whole or not at all.
+
+    Raises
+    ------
+    FileError
+        If ``src`` cannot be read or ``dst`` cannot be written.
+    InputError, ModelError, InferenceError
+        As ``restore``.
+    """
+    return drain(restore_file_steps(src, dst, overwrite=overwrite, **options))
+
+
+def restore_file_steps(
+    src: str | os.PathLike[str],
+    dst: str | os.PathLike[str] | None = None,
+    *,
+    overwrite: bool = False,
+    **options: Unpack[Options],
+) -> Steps[Path]:
+    """Restore a file step by step: yields ``(done, total)`` after each tile and returns the path written.
+
+    Parameters and errors are those of ``restore_file``.
+    """
+    src = Path(src)
+    if dst is not None:
+        _check_other(src, dst)
+        check_target(dst, overwrite=overwrite)
+    picture = read_image(src)
+    dtype = target_dtype(picture.pixels, options.get("dtype"))
+    if dst is None:
+        fits_png = dtype.kind == "u" and not picture.is_stack
+        dst = src.with_name(f"{src.stem}.restored.{'png' if fits_png else 'tif'}")
+    # What will be written, without its pixels yet: a target that cannot hold it is refused before the work.
+    shell = replace(picture, pixels=np.broadcast_to(np.zeros((), dtype), picture.pixels.shape))
+    check_target(dst, shell, overwrite=overwrite)
+    if options.get("quality", "auto") == "auto" and picture.format == "JPEG":
+        options["quality"] = read_jpeg(src)
+    restored = yield from restore_steps(picture.pixels, **options)
+    return write_image(dst, replace(picture, pixels=restored), overwrite=overwrite)
+
+
 def drain(steps: Steps[Result]) -> Result:
     """Run steps to their end and return what they return."""
     while True:
@@ -176,10 +256,18 @@ def _side_by_side(
             yield done, total
 
 
+def _check_other(src: Path, dst: str | os.PathLike[str]) -> None:
+    """Refuse to write a file over itself, whatever path or link names it."""
+    if os.path.exists(dst) and os.path.exists(src) and os.path.samefile(src, dst):
+        raise FileError("is the original, which is never overwritten; give another name", dst)
+
+
 def _coding(quality: int | str | JpegInfo) -> Coding:
     """How the picture was coded, as told by the caller or by its file."""
     if isinstance(quality, JpegInfo):
         return Coding.from_info(quality)
+    if isinstance(quality, str) and quality == "auto":
+        return Coding.from_quality(BLIND_QUALITY)
     if isinstance(quality, bool) or not isinstance(quality, int | np.integer) or not 1 <= quality <= 100:
         raise InputError(f"quality is {quality!r}; it is 'auto' or a whole number from 1 to 100")
     return Coding.from_quality(int(quality))

@@ -1,0 +1,100 @@
+"""The ``napari-car`` command: a table of sub-commands, each a module with ``add_arguments`` and ``run``.
+
+A sub-command's module is imported only when it is called, so that help is instant. Results go to stdout, logs and
+progress to stderr. Exit codes: 0 done, 1 a `CarError` in one line, 2 usage, 130 Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import logging
+import os
+import sys
+from collections.abc import Sequence
+
+COMMANDS = {
+    "restore": ("napari_car.cli.restore", "remove the artifacts of JPEG compression from pictures"),
+    "models": ("napari_car.cli.models", "list the bundled models"),
+    "info": ("napari_car.cli.info", "tell how a JPEG file was compressed"),
+    "evaluate": ("napari_car.evaluate", "measure models on a data set"),
+    "train": ("napari_car.train.command", "train a network (needs the train extra)"),
+    "export": ("napari_car.train.export", "turn a checkpoint into a model (needs the train extra)"),
+}
+"""Sub-commands: their module, and what they do in a few words."""
+
+_USAGE = """\
+usage: napari-car COMMAND [options]
+
+Undo what JPEG compression did to a picture.
+
+commands:
+{commands}
+
+examples:
+  napari-car restore photo.jpg                    writes photo.restored.png beside it
+  napari-car restore scans/*.jpg -o clean/        into a folder that exists
+  napari-car info photo.jpg                       quality, tables and sampling of a file
+
+'napari-car COMMAND --help' tells more.  'napari-car --version' tells the version."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit code.
+
+    Parameters
+    ----------
+    argv
+        Arguments after the program's name; those of the process for None.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    name = arguments[0] if arguments else "--help"
+    if name in ("-h", "--help"):
+        print(_USAGE.format(commands="\n".join(f"  {c:<10}{about}" for c, (_, about) in COMMANDS.items())))
+        return 0
+    if name == "--version":
+        from importlib.metadata import version
+
+        print(f"napari-car {version('napari-car')}")
+        return 0
+    if name not in COMMANDS:
+        print(f"napari-car: there is no command {name!r}; there are {', '.join(COMMANDS)}", file=sys.stderr)
+        return 2
+    try:
+        return _run(name, arguments[1:])
+    except KeyboardInterrupt:
+        print("napari-car: stopped", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # the reader of our output has gone, as in `napari-car models | head -1`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+
+
+def _run(name: str, arguments: list[str]) -> int:
+    """Import, parse and run one sub-command; our own errors become one line."""
+    from napari_car.errors import CarError, MissingExtraError
+
+    module_name, about = COMMANDS[name]
+    try:
+        try:
+            module = importlib.import_module(module_name)
+        except ModuleNotFoundError as error:
+            if str(error.name).startswith("napari_car"):
+                raise
+            raise MissingExtraError(f"napari-car {name} ({error.name} is not installed)", "train") from error
+        parser = argparse.ArgumentParser(
+            prog=f"napari-car {name}",
+            description=about[0].upper() + about[1:] + ".",
+            epilog=getattr(module, "EXAMPLES", None),
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        parser.add_argument("-v", "--verbose", action="store_true", help="say on stderr what is done and where")
+        module.add_arguments(parser)
+        options = parser.parse_args(arguments)
+        logging.basicConfig(
+            level=logging.INFO if options.verbose else logging.WARNING, format="napari-car: %(message)s", stream=sys.stderr
+        )
+        return int(module.run(options))
+    except CarError as error:
+        print(f"napari-car: {' '.join(str(error).split())}", file=sys.stderr)
+        return 1

@@ -1,0 +1,76 @@
+"""``napari-car restore``: files in, restored files out."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from tqdm import tqdm
+
+from napari_car.errors import CarError, InputError
+from napari_car.restore import Options, restore_file_steps
+from napari_car.session import PROVIDERS, open_session
+
+EXAMPLES = """\
+examples:
+  napari-car restore photo.jpg                        writes photo.restored.png
+  napari-car restore photo.jpg -o photo.tif --bit-depth 16
+  napari-car restore screenshot.png --quality 20      a picture that is no longer a JPEG file
+  napari-car restore photo.jpg --strength 0.7         keep a little of what was there
+  napari-car restore *.jpg -o restored/               every file under its own name"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of ``napari-car restore``."""
+    parser.add_argument("inputs", metavar="IN", nargs="+", type=Path, help="picture to restore")
+    parser.add_argument("-o", "--output", metavar="OUT", type=Path, help="file to write, or a folder that exists")
+    parser.add_argument("--force", action="store_true", help="overwrite an output that exists")
+    parser.add_argument("--model", metavar="ID", help="one of 'napari-car models'")
+    parser.add_argument("--quality", metavar="auto|1..100", default="auto", help="IJG quality it was saved at")
+    parser.add_argument("--strength", metavar="0..1", type=float, default=1.0, help="share of the change to apply")
+    parser.add_argument("--bit-depth", choices=[8, 16], type=int, help="of the output; that of the input without")
+    parser.add_argument("--provider", metavar="NAME", default="auto", help=f"auto or {', '.join(PROVIDERS)}")
+    parser.add_argument("--threads", metavar="N", type=int, help="tiles worked on side by side; one a core without")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Restore each input; one that fails is named on stderr and does not stop the rest."""
+    output: Path | None = options.output
+    into_folder = output is not None and output.is_dir()
+    if output is not None and len(options.inputs) > 1 and not into_folder:
+        raise InputError(f"{len(options.inputs)} inputs need a folder that exists as output; {output} is none")
+    keywords: Options = {
+        "session": open_session(options.model, provider=options.provider, threads=options.threads),
+        "quality": _quality(options.quality),
+        "strength": options.strength,
+    }
+    if options.bit_depth is not None:
+        keywords["dtype"] = f"uint{options.bit_depth}"
+    failures = 0
+    for source in options.inputs:
+        target = output / f"{source.stem}.restored.png" if output is not None and into_folder else output
+        try:
+            print(_restore(source, target, options.force, keywords))
+        except CarError as error:
+            failures += 1
+            print(f"napari-car: {' '.join(str(error).split())}", file=sys.stderr)
+    return 1 if failures else 0
+
+
+def _restore(source: Path, target: Path | None, force: bool, keywords: Options) -> Path:
+    """Restore one file under a progress bar, which is silent where stderr is no terminal."""
+    steps = restore_file_steps(source, target, overwrite=force, **keywords)
+    with tqdm(desc=source.name, unit="tile", disable=None, leave=False) as bar:
+        while True:
+            try:
+                done, bar.total = next(steps)
+                bar.update(done - bar.n)
+            except StopIteration as stop:
+                path: Path = stop.value
+                return path
+
+
+def _quality(text: str) -> int | str:
+    """The quality as a number where it is one; what is allowed is said by ``restore``."""
+    return int(text) if text.lstrip("-").isdigit() else text
