@@ -1,0 +1,106 @@
+"""Measure the bundled networks and write docs/results.md.
+
+    python scripts/results --data DIR            measure every bundled model, then write the page
+    python scripts/results --data DIR --model X  measure one anew and keep the rows of the others
+    python scripts/results                       write the page anew from docs/results.json
+
+DIR holds the sets: ``live1`` and ``BSDS500``.
+"""
+
+import argparse
+import json
+import os
+import platform
+import tomllib
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import page
+import pictures
+
+from napari_car import list_models, load_card
+from napari_car.errors import ModelError
+from napari_car.evaluate import evaluate
+from napari_car.tables import summarize
+
+HERE = Path(__file__).parent
+FOLDERS = {"live1": "live1", "bsds500": "BSDS500"}
+CROP_QUALITY = 10
+
+
+def measure(
+    data: Path, models: list[str], precisions: list[str], threads: int | None
+) -> list[dict[str, Any]]:
+    """Return rows of both sets: in colour, and of B200 in grey as well."""
+    rows = []
+    for layout, protocol in (("live1", "idcn"), ("bsds500", "idcn"), ("bsds500", "gray")):
+        for precision in precisions:
+            able = [model for model in models if precision in load_card(model).precisions]
+            folder = data / FOLDERS[layout]
+            found = evaluate(
+                able, folder, layout=layout, protocol=protocol, precision=precision, threads=threads,
+                qualities=page.QUALITIES,
+            )  # fmt: skip
+            rows += [{"protocol": protocol, **asdict(row)} for row in summarize(found)]
+            print(f"{layout} {protocol} {precision}: {' '.join(able)}", flush=True)
+    return rows
+
+
+def merge(old: list[dict[str, Any]], new: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return all rows, the newer where both have one, those of the JPEG first."""
+    keys = ("protocol", "data", "model", "precision", "quality")
+    rows = {tuple(row[key] for key in keys): row for row in [*old, *new]}
+    return sorted(rows.values(), key=lambda row: row["precision"] is not None)
+
+
+def main() -> None:
+    """Do what the module's docstring says."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--data", type=Path, metavar="DIR", help="folder of live1 and BSDS500")
+    parser.add_argument("--model", nargs="+", metavar="ID", help="models to measure (default: all)")
+    parser.add_argument("--precision", nargs="+", choices=("int8", "fp32"), default=["int8"])
+    parser.add_argument("--threads", type=int, metavar="N", help="tiles side by side (default: one a core)")
+    parser.add_argument("--docs", type=Path, default=HERE.parents[1] / "docs", help="where the page goes")
+    args = parser.parse_args()
+
+    store = args.docs / "results.json"
+    kept: dict[str, Any] = {"machine": "", "rows": []}
+    if store.exists():
+        kept = json.loads(store.read_text("utf-8"))
+    images = args.docs / "images"
+    if args.data is not None:
+        models = args.model or [card.id for card in list_models()]
+        threads = args.threads or os.cpu_count()
+        machine = f"{threads} threads ({platform.system()} {platform.machine()})"
+        rows = merge(kept["rows"], measure(args.data, models, args.precision, args.threads))
+        kept = {"machine": machine, "rows": rows}
+        store.write_text(json.dumps(kept, indent=1) + "\n", "utf-8")
+        shown = [card.id for card in list_models() if card.conditioning]
+        pictures.draw_crops(images, shown, CROP_QUALITY)
+
+    rows = kept["rows"]
+    cards = {}
+    for model in {row["model"] for row in rows if row["precision"]}:
+        try:
+            cards[model] = load_card(model)
+        except ModelError:  # measured once, no longer bundled
+            rows = [row for row in rows if row["model"] != model]
+    published = tomllib.loads((HERE / "published.toml").read_text("utf-8"))
+    images.mkdir(parents=True, exist_ok=True)
+    colour = [row for row in rows if row["protocol"] == "idcn"]
+    ours = [
+        {"label": label, "kmac_per_px": cards[model].kmac_per_px, **found["live1", CROP_QUALITY]}
+        for (label, model), found in page.by_model(colour).items()
+        if model in cards and ("live1", CROP_QUALITY) in found
+    ]
+    pictures.draw_scatter(images / "quality-against-cost.png", ours, published["network"])
+    crops = sorted(path.name for path in images.glob(f"*-q{CROP_QUALITY}.png"))
+    text = page.write(rows, cards, published, kept["machine"], crops)
+    (args.docs / "results.md").write_text(text, "utf-8")
+
+
+if __name__ == "__main__":
+    main()
