@@ -455,6 +455,22 @@ def test_other_shapes_are_no_picture(shape):
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF", "WEBP", "AVIF"])
+def test_pixels_stay_as_stored_and_the_tag_stays(tmp_path, kind, orientation):
+    image = photo((40, 24))
+    tags = Image.Exif()
+    tags[0x0112] = orientation
+    options = {"lossless": True} if kind == "WEBP" else {}
+    stored = np.asarray(Image.open(io.BytesIO(encoded(image, "PNG" if kind == "TIFF" else kind, **options))))
+    picture = read_image(encoded(image, kind, exif=tags, **options))
+    np.testing.assert_array_equal(picture.pixels, stored)
+    for extension in ("png", "tif", "webp"):
+        back = read_image(write_image(tmp_path / f"a.{extension}", picture))
+        np.testing.assert_array_equal(back.pixels, stored)
+        assert back.metadata.orientation == picture.metadata.orientation == orientation
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
 def test_formats_without_exif_get_upright_pixels(tmp_path, orientation):
     image = photo((40, 24))
     tags = Image.Exif()
@@ -557,6 +573,21 @@ def test_a_bomb_is_refused_at_once(name):
     with pytest.raises(FileError, match=r"more than the limit|damaged"):
         read_image(bombs()[name])
     assert time.perf_counter() - started < 1
+
+
+def test_a_jpeg_of_endless_scans_is_refused():
+    jpeg = encoded(photo(), "JPEG", progressive=True)
+    assert 1 < jpeg.count(b"\xff\xda") < 20
+    scan = jpeg[jpeg.rindex(b"\xff\xda") : -2]
+    with pytest.raises(FileError, match="scans; a JPEG may have 200"):
+        read_image(jpeg[:-2] + scan * 200 + jpeg[-2:])
+
+
+def test_a_claim_that_the_bytes_cannot_hold_is_refused_before_memory_is_taken():
+    header = struct.pack(">IIBBBBB", 12_000, 12_000, 8, 2, 0, 0, 0)
+    whole = encoded(photo(), "PNG")
+    with pytest.raises(FileError, match="cannot hold the 12000 x 12000 pixels"):
+        read_image(whole[:16] + header + struct.pack(">I", zlib.crc32(b"IHDR" + header)) + whole[33:200])
 
 
 def test_animations_are_refused_not_halved():

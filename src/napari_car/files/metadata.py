@@ -17,8 +17,9 @@ _EXIF_PREFIX = b"Exif\x00\x00"
 _IPTC_RESOURCE = 0x0404
 # Source: ITU-T T.81, B.1.1.4: a marker segment holds 65533 bytes, here less the longest of the names inside
 _JPEG_SEGMENT = 65533 - 29
-# PNG has no IPTC chunk; ImageMagick's hexadecimal text chunk is what other programs read.
+# PNG has no IPTC chunk; ImageMagick's hexadecimal text chunk is what others read. EXIF was kept so, too.
 _PNG_IPTC = "Raw profile type iptc"
+_PNG_EXIF = "Raw profile type exif"
 _PNG_XMP = "XML:com.adobe.xmp"
 
 
@@ -68,7 +69,7 @@ class Metadata:
         tags = Image.Exif()
         tags[Base.Orientation] = self.orientation
         is_turned = self.orientation != 1
-        return Metadata(exif=tags.tobytes().removeprefix(_EXIF_PREFIX) if is_turned else b"", icc=self.icc)
+        return Metadata(exif=exif_block(tags) if is_turned else b"", icc=self.icc)
 
 
 def exif_tags(metadata: Metadata) -> Image.Exif:
@@ -83,17 +84,36 @@ def exif_tags(metadata: Metadata) -> Image.Exif:
     return tags
 
 
+def exif_block(tags: Image.Exif) -> bytes:
+    """Return the EXIF block of some tags, without the prefix of JPEG."""
+    return _writable(tags).tobytes().removeprefix(_EXIF_PREFIX)
+
+
+def _writable(tags: Image.Exif) -> Image.Exif:
+    """Return the tags with every text as the bytes that were read."""
+    for tag, value in list(tags.items()):
+        if isinstance(value, str):
+            tags[tag] = exif_value(value)
+    return tags
+
+
+def exif_value(value: Any) -> Any:
+    """Return a value such that Pillow writes the bytes it has read, where it would write ``?``."""
+    return value.encode("latin-1", "replace") if isinstance(value, str) and not value.isascii() else value
+
+
 def metadata_of(image: Image.Image) -> Metadata:
     """Return what a Pillow image, already loaded, says beside its pixels."""
     info = image.info
     text = {k: str(v) for k, v in getattr(image, "text", {}).items()}
-    iptc = _iptc_from_hex(text.pop(_PNG_IPTC, "")) or info.get("photoshop", {}).get(_IPTC_RESOURCE, b"")
+    iptc = _iptc_within(_from_hex(text.pop(_PNG_IPTC, ""))) or info.get("photoshop", {}).get(
+        _IPTC_RESOURCE, b""
+    )
     comment = text.pop("Comment", None) or info.get("comment", "")
-    for known in (_PNG_XMP, "Raw profile type exif"):
-        text.pop(known, None)
-    exif = info.get("exif", b"").removeprefix(_EXIF_PREFIX)
+    text.pop(_PNG_XMP, None)
+    exif = _from_hex(text.pop(_PNG_EXIF, "")) or info.get("exif", b"")
     metadata = Metadata(
-        exif=exif,
+        exif=exif.removeprefix(_EXIF_PREFIX),
         icc=info.get("icc_profile") or b"",
         xmp=_as_bytes(info.get("xmp", b"")),
         iptc=iptc if isinstance(iptc, bytes) else b"",
@@ -120,7 +140,10 @@ def _sane(dpi: Any) -> tuple[float, float] | None:
         x, y = float(dpi[0]), float(dpi[1])
     except (TypeError, ValueError, IndexError, ZeroDivisionError):
         return None
-    return (x, y) if 1 < x < 1e6 and 1 < y < 1e6 else None
+    if not (1 < x < 1e6 and 1 < y < 1e6):
+        return None
+    # PNG and BMP count whole pixels per metre, which makes 299.9994 of 300
+    return tuple(round(v) if abs(v - round(v)) < 0.02 else v for v in (x, y))  # type: ignore[return-value]
 
 
 def fitting_icc(metadata: Metadata, channels: int) -> bytes:
@@ -143,8 +166,11 @@ def save_options(metadata: Metadata, format_name: str, channels: int) -> dict[st
             return _jpeg_options(metadata, icc)
         case "PNG":
             return _given(exif=metadata.exif, icc_profile=icc, dpi=metadata.dpi, pnginfo=_png_text(metadata))
-        case "WEBP" | "AVIF":
+        case "WEBP":
             return _given(exif=_exif_with_all(metadata), icc_profile=icc, xmp=metadata.xmp)
+        case "AVIF":  # Pillow moves the orientation out of the block and writes the tags anew
+            tags = _writable(exif_tags(Metadata(exif=_exif_with_all(metadata))))
+            return _given(exif=tags, icc_profile=icc, xmp=metadata.xmp)
         case "BMP":
             return _given(dpi=metadata.dpi)
     return {}
@@ -193,12 +219,12 @@ def _exif_with_all(metadata: Metadata) -> bytes:
         missing = dict(zip((Base.XResolution, Base.YResolution), metadata.dpi, strict=True))
         missing[Base.ResolutionUnit] = 2  # inch
     if metadata.comment and Base.ImageDescription not in tags:
-        missing[Base.ImageDescription] = metadata.comment
+        missing[Base.ImageDescription] = metadata.comment.encode()
     if not missing:  # the block as it was, to the byte: maker notes do not survive a rewrite
         return metadata.exif
     for tag, value in missing.items():
         tags[tag] = value
-    return tags.tobytes().removeprefix(_EXIF_PREFIX)
+    return exif_block(tags)
 
 
 def _png_text(metadata: Metadata) -> PngImagePlugin.PngInfo:
@@ -222,17 +248,22 @@ def _iptc_to_hex(iptc: bytes) -> str:
     return f"\niptc\n{len(iptc):8d}\n" + "\n".join(lines) + "\n"
 
 
-def _iptc_from_hex(text: str) -> bytes:
-    """Return the IPTC records of such a text, empty where it is damaged."""
+def _from_hex(text: str) -> bytes:
+    """Return the bytes of such a text, empty where it is damaged."""
     try:
-        data = bytes.fromhex("".join(text.split()[2:]))
+        return bytes.fromhex("".join(text.split()[2:]))
     except ValueError:
         return b""
-    marker = b"8BIM" + struct.pack(">H", _IPTC_RESOURCE)  # some programs wrap it as Photoshop does
+
+
+def _iptc_within(data: bytes) -> bytes:
+    """Return the IPTC records of a block that may hold them as Photoshop does, among other resources."""
+    marker = b"8BIM" + struct.pack(">H", _IPTC_RESOURCE)
     at = data.find(marker)
     if at < 0:
         return data
-    start = at + 6 + 2 * (data[at + 6] // 2 + 1) if len(data) > at + 6 else len(data)
+    name_length = data[at + 6] if len(data) > at + 6 else 0
+    start = at + 6 + 2 * (name_length // 2 + 1)
     size = int.from_bytes(data[start : start + 4], "big")
     return data[start + 4 : start + 4 + size]
 

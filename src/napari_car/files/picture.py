@@ -67,3 +67,15 @@ class Picture:
         """Number of channels: 1, 3, or 4 with alpha."""
         page = self.pixels.shape[self.is_stack :]
         return int(page[2]) if len(page) == 3 else 1
+
+
+def turned(pixels: NDArray[Any], orientation: int) -> NDArray[Any]:
+    """Return stored pixels, shape (H, W) or (H, W, C), turned upright as the EXIF orientation asks."""
+    # Source: Exif 2.32, 4.6.4 A: the side that row 0 and the side that column 0 of the pixels is seen at
+    if orientation > 4:
+        pixels = pixels.swapaxes(0, 1)
+    if orientation in (3, 4, 7, 8):
+        pixels = pixels[::-1]
+    if orientation in (2, 3, 6, 7):
+        pixels = pixels[:, ::-1]
+    return pixels

@@ -17,6 +17,9 @@ from PIL import Image, ImageCms
 from napari_car.errors import FileError
 
 READABLE = ("JPEG", "PNG", "TIFF", "WEBP", "AVIF", "GIF", "BMP", "PPM")
+# deflate yields at most 1032 bytes a byte (RFC 1951), hence 8256 pixels of one bit; a JPEG less
+_PIXELS_PER_BYTE = 8256
+_MAX_SCANS = 200  # encoders write about ten a picture; a thumbnail and further pictures may add theirs
 _limit_lock = threading.Lock()
 _stderr_lock = threading.Lock()
 
@@ -30,6 +33,10 @@ def open_image(stream: IO[bytes], max_pixels: int) -> Image.Image:
         finally:
             Image.MAX_IMAGE_PIXELS = theirs
     check_size(*image.size, max_pixels)
+    if image.format not in ("TIFF", "WEBP", "AVIF"):  # which may state a plain surface in a few bytes
+        check_ratio(*image.size, stream)
+    if image.format in ("JPEG", "MPO"):
+        _check_scans(stream)
     return image
 
 
@@ -38,6 +45,38 @@ def check_size(width: int, height: int, max_pixels: int, pages: int = 1) -> None
     if width * height * pages > max_pixels:
         claim = f"{width} x {height}" + (f" x {pages} pages" if pages > 1 else "")
         raise FileError(f"claims {claim} pixels, more than the limit of {max_pixels}")
+
+
+def check_ratio(width: int, height: int, stream: IO[bytes]) -> None:
+    """Refuse a claim of more pixels than the bytes of the file can hold."""
+    n_bytes = _size(stream)
+    if width * height > n_bytes * _PIXELS_PER_BYTE:
+        raise FileError(f"is truncated: {n_bytes} bytes cannot hold the {width} x {height} pixels it claims")
+
+
+def check_stored(n_bits: int, stream: IO[bytes]) -> None:
+    """Refuse pixels stored as they are in fewer bytes than they take; Pillow would leave the rest black."""
+    n_bytes = _size(stream)
+    if n_bits > 8 * n_bytes:
+        raise FileError(f"is truncated: {n_bytes} bytes cannot hold {n_bits // 8} bytes of pixels")
+
+
+def _size(stream: IO[bytes]) -> int:
+    """Return the size of an open file, whose position stays."""
+    here = stream.tell()
+    n_bytes = stream.seek(0, os.SEEK_END)
+    stream.seek(here)
+    return n_bytes
+
+
+def _check_scans(stream: IO[bytes]) -> None:
+    """Refuse a JPEG whose scans, each over all pixels, would take for ever."""
+    here = stream.tell()
+    stream.seek(0)
+    n_scans = stream.read().count(b"\xff\xda")  # Source: ITU-T T.81, B.1.1.3: the start-of-scan marker
+    stream.seek(here)
+    if n_scans > _MAX_SCANS:
+        raise FileError(f"has {n_scans} scans; a JPEG may have {_MAX_SCANS}")
 
 
 def plain(image: Image.Image) -> Image.Image:

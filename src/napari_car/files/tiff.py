@@ -14,9 +14,18 @@ from PIL import Image, TiffImagePlugin, UnidentifiedImageError
 from PIL.ExifTags import IFD, Base
 
 from napari_car.errors import FileError, MissingExtraError
-from napari_car.files.metadata import Metadata, exif_dpi, exif_tags, fitting_icc
-from napari_car.files.picture import Picture
-from napari_car.files.pillow import array_of, check_size, open_image, plain, silent_log, silent_stderr
+from napari_car.files.metadata import Metadata, exif_block, exif_dpi, exif_tags, exif_value, fitting_icc
+from napari_car.files.picture import Picture, turned
+from napari_car.files.pillow import (
+    array_of,
+    check_ratio,
+    check_size,
+    check_stored,
+    open_image,
+    plain,
+    silent_log,
+    silent_stderr,
+)
 
 _ICC, _XMP, _IPTC = 34675, 700, 33723
 _SUBFILE_TYPE, _PREDICTOR, _SAMPLE_FORMAT, _EXTRA_SAMPLES = 254, 317, 339, 338
@@ -45,10 +54,12 @@ def read_tiff(stream: IO[bytes], max_pixels: int) -> Picture:
     stream.seek(0)
     try:
         with silent_stderr():
-            pages, icc = _pages_by_pillow(open_image(stream, max_pixels), max_pixels)
+            pages, icc = _pages_by_pillow(stream, max_pixels)
         metadata = replace(metadata, icc=icc)
     except UnidentifiedImageError:  # a depth that Pillow has no mode for
         pages = _pages_by_tifffile(stream, max_pixels)
+    if not pages:
+        raise FileError("is a TIFF without a page that can be decoded")
     shapes = {(page.shape, page.dtype) for page in pages}
     if len(shapes) > 1:
         raise FileError(f"has {len(pages)} pages of different size or depth; only equal pages are taken")
@@ -65,6 +76,7 @@ def _metadata(stream: IO[bytes]) -> Metadata:
     big = header[2:4] in (b"+\x00", b"\x00+")
     order = "<" if header[:2] == b"II" else ">"
     (offset,) = struct.unpack_from(order + ("Q" if big else "I"), header, 8 if big else 4)
+    tags.bigtiff, tags.endian = big, order
     tags.load_from_fp(stream, offset)
     blocks = {tag: tags.get(tag, b"") for tag in (_ICC, _XMP, _IPTC)}
     iptc = blocks[_IPTC]
@@ -73,13 +85,15 @@ def _metadata(stream: IO[bytes]) -> Metadata:
     dpi = exif_dpi(tags)
     for tag in [tag for tag in tags if tag in _STRUCTURE]:
         del tags[tag]
-    exif = tags.tobytes().removeprefix(b"Exif\x00\x00") if len(tags) else b""
+    tags.bigtiff = False  # an EXIF block is a small TIFF wherever it came from
+    exif = exif_block(tags) if len(tags) else b""
     icc, xmp, iptc = (value if isinstance(value, bytes) else b"" for value in blocks.values())
     return Metadata(exif=exif, icc=icc, xmp=xmp, iptc=iptc, dpi=dpi)
 
 
-def _pages_by_pillow(image: Image.Image, max_pixels: int) -> tuple[list[NDArray[Any]], bytes]:
+def _pages_by_pillow(stream: IO[bytes], max_pixels: int) -> tuple[list[NDArray[Any]], bytes]:
     """Return the pages and the profile that fits them; gives up on what Pillow would cut to 8 bits."""
+    image = open_image(stream, max_pixels)
     pages: list[NDArray[Any]] = []
     icc = b""
     for index in range(getattr(image, "n_frames", 1)):
@@ -91,8 +105,12 @@ def _pages_by_pillow(image: Image.Image, max_pixels: int) -> tuple[list[NDArray[
             raise UnidentifiedImageError
         if tags.get(_SUBFILE_TYPE, 0) & 5 and pages:  # a reduced copy or a transparency mask
             continue
+        if tags.get(Base.Compression) == 1:
+            check_stored(image.width * image.height * sum(bits), stream)
+        orientation = tags.get(Base.Orientation, 1)
         simple = plain(image)
-        pages.append(array_of(simple))
+        # Pillow turns a TIFF upright while it loads, and no other format; the file's own position is wanted
+        pages.append(turned(array_of(simple), {6: 8, 8: 6}.get(orientation, orientation)))
         icc = icc or simple.info.get("icc_profile") or b""
     return pages, icc
 
@@ -111,6 +129,7 @@ def _pages_by_tifffile(stream: IO[bytes], max_pixels: int) -> list[NDArray[Any]]
             if page.is_reduced and pages:
                 continue
             check_size(page.imagewidth, page.imagelength, max_pixels, len(pages) + 1)
+            check_ratio(page.imagewidth, page.imagelength, stream)
             pages.append(_deep_page(page))
     return pages
 
@@ -171,9 +190,9 @@ def _directory(picture: Picture, page: NDArray[Any]) -> TiffImagePlugin.ImageFil
     tags = exif_tags(metadata) if metadata.exif else Image.Exif()
     for tag, value in tags.items():
         if tag not in _STRUCTURE:
-            directory[tag] = tags.get_ifd(tag) if tag in (IFD.Exif, IFD.GPSInfo) else value
+            directory[tag] = tags.get_ifd(tag) if tag in (IFD.Exif, IFD.GPSInfo) else exif_value(value)
     if metadata.comment and Base.ImageDescription not in directory:
-        directory[Base.ImageDescription] = metadata.comment
+        directory[Base.ImageDescription] = metadata.comment.encode()
     for tag, kind, block in (
         (_ICC, 7, fitting_icc(metadata, picture.channels)), (_XMP, 1, metadata.xmp), (_IPTC, 7, metadata.iptc)
     ):  # fmt: skip

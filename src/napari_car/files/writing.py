@@ -15,7 +15,7 @@ from PIL import Image
 
 from napari_car.errors import CarError, FileError, InputError
 from napari_car.files.metadata import save_options
-from napari_car.files.picture import Picture
+from napari_car.files.picture import Picture, turned
 from napari_car.files.png16 import write_png16
 from napari_car.files.target import FORMATS, Format, atomic_file, check_target, format_of
 from napari_car.files.tiff import write_tiff
@@ -68,7 +68,9 @@ def write_image(
         names = ", ".join(f.name for f in FORMATS if f.has_quality)
         raise InputError(f"quality {quality} cannot be used for {format_.name}; it is 1 to 100 for {names}")
     if not format_.has_exif:
-        picture = _upright(picture)
+        picture = replace(
+            picture, pixels=turned(picture.pages[0], picture.metadata.orientation), is_stack=False
+        )
     try:
         with warnings.catch_warnings(), atomic_file(target, overwrite=overwrite) as stream:
             warnings.simplefilter("ignore")
@@ -120,17 +122,3 @@ def _write_deep_ppm(stream: IO[bytes], page: NDArray[Any]) -> None:
     kind = "P5" if page.ndim == 2 else "P6"
     stream.write(f"{kind}\n{page.shape[1]} {page.shape[0]}\n65535\n".encode())
     stream.write(page.astype(">u2").tobytes())
-
-
-def _upright(picture: Picture) -> Picture:
-    """Return the picture turned as its orientation asks."""
-    # Source: Exif 2.32, 4.6.4 A: the row and the column that row 0 and column 0 of the pixels are seen as
-    orientation = picture.metadata.orientation
-    pixels = picture.pixels
-    if orientation > 4:
-        pixels = pixels.swapaxes(0, 1)
-    if orientation in (3, 4, 7, 8):
-        pixels = pixels[::-1]
-    if orientation in (2, 3, 6, 7):
-        pixels = pixels[:, ::-1]
-    return replace(picture, pixels=pixels)
