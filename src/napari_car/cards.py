@@ -55,7 +55,7 @@ class ModelCard:
     kmac_per_px
         Multiply-accumulate operations, thousands per pixel of an RGB image.
     halo
-        Radius of the receptive field, px, measured at export.
+        How far beyond a cell of the ``align`` grid that cell's output depends on the image, px; measured at export.
     align
         Grid on which tiles must start, px.
     conditioning

@@ -80,7 +80,7 @@ def plan_tiles(
     tile
         Side of what a tile in the middle of the image writes, px; rounded up to a multiple of ``align``.
     halo
-        Radius of the network's receptive field, px.
+        How far beyond a cell of its grid the network's output depends on the image, px.
     align
         The network's grid, px.
     phase

@@ -19,7 +19,7 @@ from napari_car.errors import FileError, ModelError
 from napari_car.train import checkpoint
 from napari_car.train.degradation import Degradation, condition
 from napari_car.train.graph import OPSET, halve_weights, to_onnx
-from napari_car.train.networks import CarNet, FastARCNN, residual_scale
+from napari_car.train.networks import MCU, CarNet, FastARCNN, residual_scale
 from napari_car.train.pool import find_pictures, load, split
 from napari_car.train.quantization import Feed, quantize
 from napari_car.train.receptive import receptive_radius
@@ -142,6 +142,7 @@ def _card(folder: Path, network: nn.Module, recipes: list[Recipe], minutes: floa
     path = folder / "card.toml"
     old = tomllib.loads(path.read_text("utf-8")) if path.exists() else {}
     qualities = [r.quality for r in recipes if r.quality]
+    align = MCU if isinstance(network, CarNet) else 2 if isinstance(network, FastARCNN) else 1
     training = {"data": "unknown", "data_licences": "unknown", "recipe": "recipe.toml"} | old.get("training", {})
     return {
         "id": folder.name,
@@ -149,8 +150,8 @@ def _card(folder: Path, network: nn.Module, recipes: list[Recipe], minutes: floa
         "licence": old.get("licence", "BSD-3-Clause"),
         "parameters": sum(p.numel() for p in network.parameters()),
         "kmac_per_px": round(kmac_per_px(network), 1),
-        "halo": receptive_radius(network),
-        "align": 16 if isinstance(network, CarNet) else 2 if isinstance(network, FastARCNN) else 1,
+        "halo": receptive_radius(network, align),
+        "align": align,
         "conditioning": ["luma_scale", "chroma_scale", "chroma_subsampling"] if isinstance(network, CarNet) else [],
         "qualities": old.get("qualities", [min(qualities), max(qualities)] if qualities else [1, 100]),
         "opset": OPSET,

@@ -7,14 +7,15 @@ import copy
 import torch
 from torch import nn
 
-from napari_car.train.networks import MCU, CarNet
+from napari_car.train.networks import CarNet
 
 
-def receptive_radius(network: nn.Module) -> int:
-    """How far away an input pixel can change an output pixel, px: the halo that makes tiled output exact.
+def receptive_radius(network: nn.Module, align: int = 1) -> int:
+    """How far beyond a cell of its grid the output of that cell depends on the image, px.
 
-    Measured by the gradient of single outputs, at every phase of the grid, in a copy of the network whose weights are
-    all positive: then no rectifier closes, nothing cancels, and a zero gradient means that there is no path.
+    This is the halo that makes tiled output exact where tiles begin and end on a grid of ``align`` px, and the smallest
+    one. Measured by the gradient of one cell's output, in a copy of the network whose weights are all positive: then no
+    rectifier closes, nothing cancels, and a zero gradient means that there is no path.
     """
     network = copy.deepcopy(network)
     with torch.no_grad():
@@ -24,17 +25,18 @@ def receptive_radius(network: nn.Module) -> int:
                 layer.bias.fill_(1) if layer.bias is not None else None
     side = 128
     while True:
-        radius = max(_radius_at(network, side, side // 2 // MCU * MCU + phase) for phase in range(MCU))
-        if radius < side // 2 - MCU:
+        radius = _reach(network, side, align)
+        if radius < side // 2 - align:
             return radius
         side *= 2
 
 
-def _radius_at(network: nn.Module, side: int, position: int) -> int:
-    """Farthest pixel of an image of ``side`` px that the output at ``(position, position)`` depends on."""
+def _reach(network: nn.Module, side: int, align: int) -> int:
+    """Farthest pixel beyond the cell in the middle of an image of ``side`` px on which that cell's output depends."""
     image = torch.zeros(1, 3, side, side, requires_grad=True)
     condition = torch.ones(1, 3) if isinstance(network, CarNet) else None
-    network(image, condition)[0, :, position, position].sum().backward()
+    first, last = side // 2, side // 2 + align - 1
+    network(image, condition)[:, :, first : last + 1, first : last + 1].sum().backward()
     assert image.grad is not None
     reached = image.grad[0].sum(0).nonzero()
-    return int((reached - position).abs().max())
+    return int(max(first - reached.min(), reached.max() - last))
