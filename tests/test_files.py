@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import os
 import struct
+import subprocess
+import sys
 import threading
 import time
 import warnings
@@ -276,6 +278,26 @@ def test_tiff_of_another_writer_is_read_exactly(dtype, channels, options):
     np.testing.assert_array_equal(back.pixels, pixels)
 
 
+def test_a_missing_decoder_is_named_with_its_extra(tmp_path):
+    pytest.importorskip("imagecodecs", reason="needs the extra 'tiff' (imagecodecs)")
+    tifffile = pytest.importorskip("tifffile", reason="needs tifffile")
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, noise(np.uint16, 3), photometric="rgb", compression="lzw")
+    for module, compression in [("imagecodecs", "compressed by LZW "), ("tifffile", "")]:
+        program = (
+            f"import sys; sys.modules[{module!r}] = None\n"
+            "from napari_car.files import read_image\n"
+            "from napari_car.errors import MissingExtraError\n"
+            f"try: read_image({str(path)!r})\n"
+            "except MissingExtraError as error: print(error)\n"
+        )
+        run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+        assert run.stdout.strip() == (
+            f"Reading a TIFF of deep colour {compression}needs: pip install 'napari-car[tiff]'"
+        )
+        assert run.stderr == ""
+
+
 def test_limits_do_not_touch_those_of_pillow(monkeypatch):
     png = encoded(photo(), "PNG")
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
@@ -337,9 +359,8 @@ def test_bad_targets_are_refused_before_the_work(tmp_path):
     check_target(tmp_path / "free.png")
 
 
-@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write everywhere")
-def test_a_folder_without_permission_is_refused(tmp_path):
-    tmp_path.chmod(0o500)
+def test_a_folder_without_permission_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "access", lambda *_: False)  # root, who may run this, may write everywhere
     with pytest.raises(FileError, match="no permission"):
         check_target(tmp_path / "a.png")
 
@@ -506,6 +527,7 @@ def test_missing_folders_and_empty_files_are_named(tmp_path):
         assert "\n" not in str(caught.value)
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
 def test_pipes_and_devices_do_not_block(tmp_path):
     os.mkfifo(tmp_path / "pipe.jpg")
     for path in (tmp_path / "pipe.jpg", "/dev/zero"):
@@ -513,10 +535,12 @@ def test_pipes_and_devices_do_not_block(tmp_path):
             read_image(path)
 
 
-@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may read everything")
-def test_a_file_without_permission_is_refused(tmp_path):
+def test_a_file_without_permission_is_refused(tmp_path, monkeypatch):
+    def refuse(*_):
+        raise PermissionError(13, "Permission denied")
+
     (tmp_path / "a.jpg").write_bytes(encoded(photo(), "JPEG"))
-    (tmp_path / "a.jpg").chmod(0)
+    monkeypatch.setattr("builtins.open", refuse)  # root, who may run this, may read everything
     with pytest.raises(FileError, match="no permission"):
         read_image(tmp_path / "a.jpg")
 
@@ -532,6 +556,16 @@ def test_a_truncated_file_is_refused(kind, kept):
     whole = encoded(photo(), kind)
     with pytest.raises(FileError, match=r"truncated|damaged|not an image"):
         read_image(whole[: int(len(whole) * kept)])
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize("kept", [0.1, 0.6, 0.95])
+def test_a_tiff_of_bare_pixels_cut_short_is_refused(dtype, kept):
+    tifffile = pytest.importorskip("tifffile", reason="needs tifffile")
+    stream = io.BytesIO()
+    tifffile.imwrite(stream, noise(dtype, 3, 200, 100), photometric="rgb", rowsperstrip=8)
+    with pytest.raises(FileError, match=r"truncated|damaged"):
+        read_image(stream.getvalue()[: int(len(stream.getvalue()) * kept)])
 
 
 def test_a_truncated_jpeg_is_called_truncated():

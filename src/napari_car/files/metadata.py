@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import logging
-import struct
 from dataclasses import dataclass
 from typing import Any
 
 from PIL import Image, PngImagePlugin
 from PIL.ExifTags import Base
 
+from napari_car.files.iptc import IPTC_RESOURCE, from_hex, iptc_within, photoshop_segment, to_hex
+
 _log = logging.getLogger(__name__)
 
-# Source: Exif 2.32, 4.7.2 (APP1 identifier); Adobe Photoshop File Formats, image resource 1028 (IPTC-NAA)
+# Source: Exif 2.32, 4.7.2 (APP1 identifier); Adobe Photoshop File Formats,
 _EXIF_PREFIX = b"Exif\x00\x00"
-_IPTC_RESOURCE = 0x0404
 # Source: ITU-T T.81, B.1.1.4: a marker segment holds 65533 bytes, here less the longest of the names inside
 _JPEG_SEGMENT = 65533 - 29
 # PNG has no IPTC chunk; ImageMagick's hexadecimal text chunk is what others read. EXIF was kept so, too.
@@ -106,12 +106,10 @@ def metadata_of(image: Image.Image) -> Metadata:
     """Return what a Pillow image, already loaded, says beside its pixels."""
     info = image.info
     text = {k: str(v) for k, v in getattr(image, "text", {}).items()}
-    iptc = _iptc_within(_from_hex(text.pop(_PNG_IPTC, ""))) or info.get("photoshop", {}).get(
-        _IPTC_RESOURCE, b""
-    )
+    iptc = iptc_within(from_hex(text.pop(_PNG_IPTC, ""))) or info.get("photoshop", {}).get(IPTC_RESOURCE, b"")
     comment = text.pop("Comment", None) or info.get("comment", "")
     text.pop(_PNG_XMP, None)
-    exif = _from_hex(text.pop(_PNG_EXIF, "")) or info.get("exif", b"")
+    exif = from_hex(text.pop(_PNG_EXIF, "")) or info.get("exif", b"")
     metadata = Metadata(
         exif=exif.removeprefix(_EXIF_PREFIX),
         icc=info.get("icc_profile") or b"",
@@ -143,7 +141,8 @@ def _sane(dpi: Any) -> tuple[float, float] | None:
     if not (1 < x < 1e6 and 1 < y < 1e6):
         return None
     # PNG and BMP count whole pixels per metre, which makes 299.9994 of 300
-    return tuple(round(v) if abs(v - round(v)) < 0.02 else v for v in (x, y))  # type: ignore[return-value]
+    x, y = (float(round(v)) if abs(v - round(v)) < 0.02 else v for v in (x, y))
+    return x, y
 
 
 def fitting_icc(metadata: Metadata, channels: int) -> bytes:
@@ -198,17 +197,10 @@ def _jpeg_options(metadata: Metadata, icc: bytes) -> dict[str, Any]:
         elif block and name == "exif":
             options[name] = _EXIF_PREFIX + block
         elif block and name == "iptc":
-            options["extra"] = _photoshop_segment(block)
+            options["extra"] = photoshop_segment(block)
         elif block:
             options[name] = block
     return options
-
-
-def _photoshop_segment(iptc: bytes) -> bytes:
-    """Return the APP13 segment that holds IPTC records as Photoshop's image resource."""
-    resource = b"8BIM" + struct.pack(">HHI", _IPTC_RESOURCE, 0, len(iptc)) + iptc + b"\x00" * (len(iptc) % 2)
-    body = b"Photoshop 3.0\x00" + resource
-    return b"\xff\xed" + struct.pack(">H", len(body) + 2) + body
 
 
 def _exif_with_all(metadata: Metadata) -> bytes:
@@ -235,37 +227,10 @@ def _png_text(metadata: Metadata) -> PngImagePlugin.PngInfo:
     if metadata.comment:
         chunks.add_text("Comment", metadata.comment)
     if metadata.iptc:
-        chunks.add_text(_PNG_IPTC, _iptc_to_hex(metadata.iptc), zip=True)
+        chunks.add_text(_PNG_IPTC, to_hex(metadata.iptc), zip=True)
     for keyword, value in metadata.text:
         chunks.add_text(keyword, value)
     return chunks
-
-
-def _iptc_to_hex(iptc: bytes) -> str:
-    """Return the text of ImageMagick's profile chunk: name, length, hexadecimal lines of 72."""
-    digits = iptc.hex()
-    lines = [digits[i : i + 72] for i in range(0, len(digits), 72)]
-    return f"\niptc\n{len(iptc):8d}\n" + "\n".join(lines) + "\n"
-
-
-def _from_hex(text: str) -> bytes:
-    """Return the bytes of such a text, empty where it is damaged."""
-    try:
-        return bytes.fromhex("".join(text.split()[2:]))
-    except ValueError:
-        return b""
-
-
-def _iptc_within(data: bytes) -> bytes:
-    """Return the IPTC records of a block that may hold them as Photoshop does, among other resources."""
-    marker = b"8BIM" + struct.pack(">H", _IPTC_RESOURCE)
-    at = data.find(marker)
-    if at < 0:
-        return data
-    name_length = data[at + 6] if len(data) > at + 6 else 0
-    start = at + 6 + 2 * (name_length // 2 + 1)
-    size = int.from_bytes(data[start : start + 4], "big")
-    return data[start + 4 : start + 4 + size]
 
 
 def _as_bytes(value: Any) -> bytes:
