@@ -161,9 +161,9 @@ def add_residual(picture: Array, residual: Planes, strength: float | Planes, res
     result[...] = np.rint(total, out=total) if result.dtype.kind == "u" else total
 
 
-def split_residual(residual: Planes, luma: float, chroma: float) -> Planes:
-    """Weigh the luma and the chroma of a residual, shape (3, h, w), each by a strength of its own."""
+def weigh(residual: Planes, luma: float, chroma: float) -> Planes:
+    """Residual, shape (3, h, w), with its luma and its chroma at a share of their own, 0..1."""
     if luma == chroma:
-        return residual * np.float32(luma)
+        return residual if luma == 1 else residual * np.float32(luma)
     grey = np.tensordot(LUMA, residual, 1)
     return np.float32(chroma) * (residual - grey) + np.float32(luma) * grey

@@ -32,6 +32,7 @@ from napari_car.pixels import (
     pictures,
     target_dtype,
     to_planes,
+    weigh,
 )
 from napari_car.session import Session, open_session
 from napari_car.tiling import Tile, plan_tiles
@@ -52,6 +53,8 @@ class Options(TypedDict, total=False):
     model: str | None
     quality: int | str | JpegInfo
     strength: float | Array
+    luma: float
+    chroma: float
     dtype: DTypeLike | None
     session: Session | None
     tile: int | None
@@ -63,6 +66,8 @@ def restore(
     model: str | None = None,
     quality: int | str | JpegInfo = "auto",
     strength: float | Array = 1.0,
+    luma: float = 1.0,
+    chroma: float = 1.0,
     dtype: DTypeLike | None = None,
     session: Session | None = None,
     tile: int | None = None,
@@ -80,6 +85,8 @@ def restore(
         IJG quality 1..100 at which the picture was compressed, the ``JpegInfo`` of its file, or "auto".
     strength
         Share of the change that is applied, 0..1; 0 returns the pixels bit for bit. A number, or a map of shape (H, W).
+    luma, chroma
+        Shares of the change in brightness and in colour, 0..1 each, on top of ``strength``.
     dtype
         Of the result: "uint8", "uint16", "float32" or "float64"; that of the image for None. Restored gradients of an
         8-bit image hold more than 8 bits.
@@ -112,8 +119,9 @@ def restore(
     """
     return drain(
         restore_steps(
-            image, model=model, quality=quality, strength=strength, dtype=dtype, session=session, tile=tile
-        )
+            image, model=model, quality=quality, strength=strength, luma=luma, chroma=chroma, dtype=dtype,
+            session=session, tile=tile,
+        )  # fmt: skip
     )
 
 
@@ -123,6 +131,8 @@ def restore_steps(
     model: str | None = None,
     quality: int | str | JpegInfo = "auto",
     strength: float | Array = 1.0,
+    luma: float = 1.0,
+    chroma: float = 1.0,
     dtype: DTypeLike | None = None,
     session: Session | None = None,
     tile: int | None = None,
@@ -142,13 +152,18 @@ def restore_steps(
     check_range(image)
     result = np.empty(image.shape, target_dtype(image, dtype))
     blend = _check_strength(strength, whole)
+    _check_shares(luma=luma, chroma=chroma)
     coding = _coding(quality)
     session = session or open_session(model)
     card = session.card
-    plan = plan_tiles(whole.height, whole.width, tile=tile or TILE, halo=card.halo, align=card.align)
+    phase = (coding.grid_phase[0] % card.align, coding.grid_phase[1] % card.align)
+    plan = plan_tiles(
+        whole.height, whole.width, tile=tile or TILE, halo=card.halo, align=card.align, phase=phase
+    )
 
     def restore_tile(picture: Array, target: Array, tile: Tile) -> None:
         residual = session.run(to_planes(picture, *tile.read), coding)[:, *tile.crop.slices]
+        residual = weigh(residual, luma, chroma)
         window = tile.write.slices
         share = blend if isinstance(blend, float) else blend[window]
         add_residual(picture[window], residual, share, target[window])
@@ -274,12 +289,19 @@ def _coding(quality: int | str | JpegInfo) -> Coding:
 
 
 def _check_strength(strength: float | Array, whole: Layout) -> float | Planes:
-    """The strength as a float or as a map of the picture's size, all in 0..1."""
+    """The strength as a float, or as a map of the picture's size."""
     values = np.asarray(strength, np.float32)
     if values.ndim and values.shape != (whole.height, whole.width):
         raise InputError(
             f"the strength map has shape {values.shape}; it must have the picture's, {(whole.height, whole.width)}"
         )
-    if not (values.min() >= 0 and values.max() <= 1):
-        raise InputError(f"strength runs from {values.min():g} to {values.max():g}; it must lie in 0..1")
+    _check_shares(strength=values)
     return values if values.ndim else float(values)
+
+
+def _check_shares(**shares: float | Planes) -> None:
+    """Refuse what is not a share, 0..1."""
+    for name, share in shares.items():
+        low, high = float(np.min(share)), float(np.max(share))
+        if not (low >= 0 and high <= 1):
+            raise InputError(f"{name} runs from {low:g} to {high:g}; it must lie in 0..1")

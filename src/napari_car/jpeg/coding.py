@@ -13,7 +13,7 @@ CHROMA_SUBSAMPLING = {"4:4:4": 0.0, "4:2:2": 0.5, "4:4:0": 0.5, "4:2:0": 1.0, "4
 
 @dataclass(frozen=True)
 class Coding:
-    """The quantization strength and chroma subsampling of a picture.
+    """Quantization strength, chroma subsampling and grid of a picture.
 
     Parameters
     ----------
@@ -21,11 +21,14 @@ class Coding:
         IJG percent scale of the quantization tables, 1..5000; equal to ``luma_scale`` for grey.
     chroma_subsampling
         0 none, 0.5 in one direction, 1 in both.
+    grid_phase
+        Row and column of the first corner of an MCU inside the picture, px; (0, 0) for an uncropped file.
     """
 
     luma_scale: float
     chroma_scale: float
     chroma_subsampling: float = 1.0
+    grid_phase: tuple[int, int] = (0, 0)
 
     @classmethod
     def from_quality(cls, quality: int, subsampling: str = "4:2:0") -> Coding:
@@ -34,7 +37,7 @@ class Coding:
         Examples
         --------
         >>> Coding.from_quality(10)
-        Coding(luma_scale=500.0, chroma_scale=500.0, chroma_subsampling=1.0)
+        Coding(luma_scale=500.0, chroma_scale=500.0, chroma_subsampling=1.0, grid_phase=(0, 0))
         """
         scale = max(1.0, float(quality_to_scale(quality)))
         return cls(scale, scale, CHROMA_SUBSAMPLING.get(subsampling, 1.0))
