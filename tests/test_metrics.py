@@ -79,7 +79,7 @@ def test_uniform_window_is_eight_by_eight():
 
 def blocking_by_hand(channel, is_saturating):
     height, width = channel.shape
-    sums, counts = {True: 0.0, False: 0.0}, {True: 0, False: 0}
+    sums, n_pairs = {True: 0.0, False: 0.0}, 0
     for y in range(height):
         for x in range(width):
             for dy, dx in ((0, 1), (1, 0)):
@@ -89,14 +89,16 @@ def blocking_by_hand(channel, is_saturating):
                 square = min(max(step, 0) ** 2, 255) if is_saturating else step**2
                 is_edge = (x % 8 == 7) if dx else (y % 8 == 7)
                 sums[is_edge] += square
-                counts[is_edge] += 1
-    difference = sums[True] / counts[True] - sums[False] / counts[False]
+                n_pairs += 1
+    n_edges = height * (width / 8 - 1) + width * (height / 8 - 1)
+    difference = sums[True] / n_edges - sums[False] / (n_pairs - n_edges)
     return 3 / np.log2(min(height, width)) * max(difference, 0)
 
 
 @pytest.mark.parametrize("is_saturating", [True, False])
-def test_blocking_equals_its_definition(is_saturating):
-    channel = compress(skimage.data.astronaut()[:48, 100:140], 5)[..., 0]
+@pytest.mark.parametrize(("height", "width"), [(48, 40), (37, 45)])
+def test_blocking_equals_its_definition(height, width, is_saturating):
+    channel = compress(skimage.data.astronaut()[:height, 100 : 100 + width], 5)[..., 0]
     by_hand = blocking_by_hand(channel, is_saturating)
     assert by_hand > 1
     assert blocking(channel, is_saturating=is_saturating) == pytest.approx(by_hand, rel=1e-12)
@@ -136,6 +138,17 @@ def test_every_metric_orders_by_damage(seed, height, width, error):
 def test_equal_images_are_infinitely_alike(pair):
     smooth = np.add.outer(np.arange(24), np.arange(32)).astype(np.uint8)
     assert psnr(smooth, smooth) == psnr_b(smooth, smooth) == psnr_b_saturating(smooth, smooth) == np.inf
+
+
+def test_psnr_b_adds_the_blocking_to_the_error(pair):
+    """Of the luma to the error of all channels, or channel by channel."""
+    errors = np.mean((pair[0].astype(float) - pair[1]) ** 2, axis=(0, 1))
+    assert blocking(luma(pair[1])) > 10
+    expected = 10 * np.log10(255**2 / (errors.mean() + blocking(luma(pair[1]))))
+    assert psnr_b(*pair) == pytest.approx(expected)
+    befs = [blocking(pair[1][..., c], is_saturating=True) for c in range(3)]
+    expected = np.mean(10 * np.log10(255**2 / (errors + befs)))
+    assert psnr_b_saturating(*pair) == pytest.approx(expected)
 
 
 def test_idcn_crops_to_whole_blocks(pair):
