@@ -59,9 +59,7 @@ def photo(size=(96, 80)):
 # ---------------------------------------------------------------------------------------------------- pixels
 
 
-@pytest.mark.parametrize(
-    ("extension", "dtype", "channels"), [(e, d, c) for e, d, every in LOSSLESS for c in every]
-)
+@pytest.mark.parametrize(("extension", "dtype", "channels"), [(e, d, c) for e, d, every in LOSSLESS for c in every])
 def test_what_is_written_is_read_back_to_the_bit(tmp_path, extension, dtype, channels):
     pixels = noise(dtype, channels)
     path = write_image(tmp_path / f"a.{extension}", Picture(pixels))
@@ -152,9 +150,7 @@ def deep_png(pixels, filters, interlace=0, key=b""):
     header = struct.pack(">IIBBBBB", width, height, 16, {3: 2, 4: 6}[samples], 0, 0, interlace)
     chunks = [(b"IHDR", header), (b"tRNS", key), (b"IDAT", zlib.compress(body)), (b"IEND", b"")]
     return b"\x89PNG\r\n\x1a\n" + b"".join(
-        struct.pack(">I", len(b)) + k + b + struct.pack(">I", zlib.crc32(k + b))
-        for k, b in chunks
-        if b or k != b"tRNS"
+        struct.pack(">I", len(b)) + k + b + struct.pack(">I", zlib.crc32(k + b)) for k, b in chunks if b or k != b"tRNS"
     )
 
 
@@ -298,10 +294,11 @@ def test_a_missing_decoder_is_named_with_its_extra(tmp_path):
         assert run.stderr == ""
 
 
-def test_limits_do_not_touch_those_of_pillow(monkeypatch):
-    png = encoded(photo(), "PNG")
+@pytest.mark.parametrize("kind", ["PNG", "TIFF", "JPEG"])
+def test_limits_do_not_touch_those_of_pillow(monkeypatch, kind):
+    file = encoded(photo(), kind)
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
-    assert read_image(png).pixels.shape == (80, 96, 3)  # 7680 pixels, beyond Pillow's limit, within ours
+    assert read_image(file).pixels.shape == (80, 96, 3)  # 7680 pixels, beyond Pillow's limit, within ours
     assert Image.MAX_IMAGE_PIXELS == 100
 
 
@@ -473,6 +470,17 @@ def test_a_picture_too_large_for_its_format_is_one_sentence(tmp_path):
 def test_other_shapes_are_no_picture(shape):
     with pytest.raises(InputError, match="has shape"):
         Picture(np.zeros(shape, np.uint8))
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF"])
+def test_an_orientation_that_does_not_exist_says_nothing(tmp_path, kind):
+    tags = Image.Exif()
+    tags[0x0112] = 262
+    picture = read_image(encoded(photo((40, 24)), kind, exif=tags))
+    assert picture.metadata.orientation == 1
+    assert picture.pixels.shape == (24, 40, 3)
+    assert read_image(write_image(tmp_path / "a.ppm", picture)).pixels.shape == (24, 40, 3)
+    assert read_image(write_image(tmp_path / "a.tif", picture)).pixels.shape == (24, 40, 3)
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))

@@ -165,9 +165,7 @@ def test_exif_is_kept_to_the_byte_so_that_maker_notes_survive(tmp_path):
     tags.get_ifd(IFD.Exif)[0x927C] = b"Maker\0\x01\x02note" * 20
     block = tags.tobytes().removeprefix(b"Exif\0\0") + b"what Pillow does not know"
     for extension in ("jpg", "png", "webp"):
-        path = write_image(
-            tmp_path / f"a.{extension}", Picture(np.zeros((4, 4, 3), np.uint8), Metadata(block))
-        )
+        path = write_image(tmp_path / f"a.{extension}", Picture(np.zeros((4, 4, 3), np.uint8), Metadata(block)))
         assert read_image(path).metadata.exif == block
 
 
@@ -192,9 +190,7 @@ def test_a_cmyk_file_comes_out_without_its_profile():
 
 
 def test_a_jpeg_leaves_out_what_it_cannot_hold_and_says_so(tmp_path, caplog):
-    long = Metadata(
-        xmp=XMP + b" " * 70_000, iptc=IPTC + bytes(70_000), comment="x" * 70_000, icc=SRGB + bytes(200_000)
-    )
+    long = Metadata(xmp=XMP + b" " * 70_000, iptc=IPTC + bytes(70_000), comment="x" * 70_000, icc=SRGB + bytes(200_000))
     path = write_image(tmp_path / "a.jpg", Picture(np.zeros((4, 4, 3), np.uint8), long))
     read = read_image(path).metadata
     assert read.icc == long.icc  # goes into several segments
@@ -234,9 +230,7 @@ def test_a_bigtiff_keeps_its_metadata(tmp_path):
     path = tmp_path / "a.tif"
     more = {"iccprofile": SRGB, "extratags": [(274, 3, 1, 6, True), (315, 2, 0, "me", True)]}
     pixels = np.zeros((8, 9, 3), np.uint16)
-    tifffile.imwrite(
-        path, pixels, photometric="rgb", bigtiff=True, resolution=(300, 240), resolutionunit=2, **more
-    )
+    tifffile.imwrite(path, pixels, photometric="rgb", bigtiff=True, resolution=(300, 240), resolutionunit=2, **more)
     read = read_image(path).metadata
     assert (read.icc, read.dpi, read.orientation) == (SRGB, (300, 240), 6)
     assert b"me" in read.exif

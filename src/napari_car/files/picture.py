@@ -53,9 +53,7 @@ class Picture:
         is_image = len(page) == 2 or (len(page) == 3 and page[2] in (3, 4))
         if not is_image or self.pixels.ndim != len(page) + self.is_stack or 0 in self.pixels.shape:
             what, lead = ("a stack of pages", "pages, ") if self.is_stack else ("a picture", "")
-            raise InputError(
-                f"{what} has shape ({lead}H, W) or ({lead}H, W, 3 or 4), not {self.pixels.shape}"
-            )
+            raise InputError(f"{what} has shape ({lead}H, W) or ({lead}H, W, 3 or 4), not {self.pixels.shape}")
 
     @property
     def pages(self) -> list[NDArray[Any]]:
@@ -72,7 +70,7 @@ class Picture:
 def turned(pixels: NDArray[Any], orientation: int) -> NDArray[Any]:
     """Return stored pixels, shape (H, W) or (H, W, C), turned upright as the EXIF orientation asks."""
     # Source: Exif 2.32, 4.6.4 A: the side that row 0 and the side that column 0 of the pixels is seen at
-    if orientation > 4:
+    if orientation in (5, 6, 7, 8):  # other values, which damage makes, say nothing
         pixels = pixels.swapaxes(0, 1)
     if orientation in (3, 4, 7, 8):
         pixels = pixels[::-1]

@@ -20,24 +20,31 @@ READABLE = ("JPEG", "PNG", "TIFF", "WEBP", "AVIF", "GIF", "BMP", "PPM")
 # deflate yields at most 1032 bytes a byte (RFC 1951), hence 8256 pixels of one bit; a JPEG less
 _PIXELS_PER_BYTE = 8256
 _MAX_SCANS = 200  # encoders write about ten a picture; a thumbnail and further pictures may add theirs
-_limit_lock = threading.Lock()
+_limit_lock = threading.RLock()
 _stderr_lock = threading.Lock()
 
 
 def open_image(stream: IO[bytes], max_pixels: int) -> Image.Image:
     """Open an image and check the size that its header claims; nothing is decoded yet."""
-    with _limit_lock:  # Pillow's limit is global; ours is the caller's
-        theirs, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
-        try:
-            image = Image.open(stream, formats=READABLE)
-        finally:
-            Image.MAX_IMAGE_PIXELS = theirs
+    with without_pillow_limit():
+        image = Image.open(stream, formats=READABLE)
     check_size(*image.size, max_pixels)
     if image.format not in ("TIFF", "WEBP", "AVIF"):  # which may state a plain surface in a few bytes
         check_ratio(*image.size, stream)
     if image.format in ("JPEG", "MPO"):
         _check_scans(stream)
     return image
+
+
+@contextmanager
+def without_pillow_limit() -> Iterator[None]:
+    """Lift the limit of Pillow, which is global; ours is the caller's."""
+    with _limit_lock:
+        theirs, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+        try:
+            yield
+        finally:
+            Image.MAX_IMAGE_PIXELS = theirs
 
 
 def check_size(width: int, height: int, max_pixels: int, pages: int = 1) -> None:

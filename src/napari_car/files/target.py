@@ -59,9 +59,7 @@ def format_of(path: str | PathLike[str]) -> Format:
     return found
 
 
-def check_target(
-    path: str | PathLike[str], picture: Picture | None = None, *, overwrite: bool = False
-) -> None:
+def check_target(path: str | PathLike[str], picture: Picture | None = None, *, overwrite: bool = False) -> None:
     """Refuse, before any work is done, a target that `write_image` would refuse after it.
 
     Parameters

@@ -25,6 +25,7 @@ from napari_car.files.pillow import (
     plain,
     silent_log,
     silent_stderr,
+    without_pillow_limit,
 )
 
 _ICC, _XMP, _IPTC = 34675, 700, 33723
@@ -53,7 +54,7 @@ def read_tiff(stream: IO[bytes], max_pixels: int) -> Picture:
     metadata = _metadata(stream)
     stream.seek(0)
     try:
-        with silent_stderr():
+        with silent_stderr(), without_pillow_limit():  # a TIFF is held against it once more as it loads
             pages, icc = _pages_by_pillow(stream, max_pixels)
         metadata = replace(metadata, icc=icc)
     except UnidentifiedImageError:  # a depth that Pillow has no mode for
@@ -138,9 +139,7 @@ def _deep_page(page: Any) -> NDArray[Any]:
     """Return one page of tifffile as an image array."""
     kind = str(page.photometric.name)
     if kind not in ("MINISBLACK", "MINISWHITE", "RGB"):
-        raise FileError(
-            f"is a TIFF of {kind} with {page.bitspersample} bits; at this depth grey and RGB are taken"
-        )
+        raise FileError(f"is a TIFF of {kind} with {page.bitspersample} bits; at this depth grey and RGB are taken")
     try:
         array = np.asarray(page.asarray())
     except ValueError as error:

@@ -68,9 +68,7 @@ def write_image(
         names = ", ".join(f.name for f in FORMATS if f.has_quality)
         raise InputError(f"quality {quality} cannot be used for {format_.name}; it is 1 to 100 for {names}")
     if not format_.has_exif:
-        picture = replace(
-            picture, pixels=turned(picture.pages[0], picture.metadata.orientation), is_stack=False
-        )
+        picture = replace(picture, pixels=turned(picture.pages[0], picture.metadata.orientation), is_stack=False)
     try:
         with warnings.catch_warnings(), atomic_file(target, overwrite=overwrite) as stream:
             warnings.simplefilter("ignore")
