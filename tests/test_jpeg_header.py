@@ -38,9 +38,7 @@ def sof(marker=0xC0, *, precision=8, height=30, width=40, components=((1, 0x11, 
 
 
 def sos(*identifiers):
-    return segment(
-        0xDA, bytes([len(identifiers)]) + b"".join(bytes([i, 0]) for i in identifiers) + b"\0\x3f\0"
-    )
+    return segment(0xDA, bytes([len(identifiers)]) + b"".join(bytes([i, 0]) for i in identifiers) + b"\0\x3f\0")
 
 
 def build(*parts):
@@ -60,9 +58,7 @@ def test_every_ijg_file_tells_its_quality_exactly(subsampling, options):
         assert (info.height, info.width, info.subsampling) == (37, 53, subsampling)
         assert info.is_progressive == options.get("progressive", False)
         pillow = Image.open(io.BytesIO(file)).quantization
-        assert all(
-            np.array_equal(table.ravel(), pillow[min(i, 1)]) for i, table in enumerate(info.quant_tables)
-        )
+        assert all(np.array_equal(table.ravel(), pillow[min(i, 1)]) for i, table in enumerate(info.quant_tables))
 
 
 @pytest.mark.parametrize("subsampling", SUBSAMPLINGS)
@@ -142,9 +138,7 @@ def test_arithmetic_and_wide_tables():
 def test_a_component_keeps_the_table_in_force_at_its_first_scan():
     components = ((1, 0x11, 0), (2, 0x11, 0), (3, 0x11, 0))
     coded = b"\x12\xff\x00\xff\xd0" * 40_000  # stuffed bytes and restart markers over several chunks
-    file = build(
-        dqt(5), sof(components=components), sos(1), coded, dqt(6), sos(2), coded, sos(1), dqt(7), sos(3)
-    )
+    file = build(dqt(5), sof(components=components), sos(1), coded, dqt(6), sos(2), coded, sos(1), dqt(7), sos(3))
     assert [table.max() for table in read_jpeg(file).quant_tables] == [5, 6, 7]
 
 
@@ -227,9 +221,7 @@ def test_mutations_and_truncations_never_crash(subsampling, progressive, data):
     parse(bytes(file[: data.draw(st.integers(0, len(file)))]))
 
 
-@pytest.mark.parametrize(
-    "filler", [b"\xff", b"\x00", b"\xff\x00", b"\xff\xd8", b"\xff\xe0\0\x22" + bytes(32)]
-)
+@pytest.mark.parametrize("filler", [b"\xff", b"\x00", b"\xff\x00", b"\xff\xd8", b"\xff\xe0\0\x22" + bytes(32)])
 def test_megabytes_of_nothing_are_left_quickly(filler):
     start = time.perf_counter()
     with pytest.raises(JpegError):

@@ -69,8 +69,8 @@ def test_one_changed_divisor_makes_a_table_custom(quality, index):
     assert table_residual(table) > 0
 
 
-@pytest.mark.parametrize("slope", [1.0, 1.15, 1.3])
-@pytest.mark.parametrize("strength", [2, 4, 8, 16])
+@pytest.mark.parametrize("slope", [1.15, 1.3])
+@pytest.mark.parametrize("strength", [3, 6, 12])
 def test_equivalent_quality_of_a_custom_table_does_equal_damage(strength, slope):
     picture = Image.fromarray(data.astronaut()).convert("L")
 

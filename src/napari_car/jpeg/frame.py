@@ -148,9 +148,7 @@ class Frame:
                 self.fail(f"a scan names component {identifier}; the frame has {sorted(self.components)}")
             component = self.components[identifier]
             if component.quant_table is None and component.selector not in self.tables:
-                self.fail(
-                    f"component {identifier} needs quantization table {component.selector}, not defined"
-                )
+                self.fail(f"component {identifier} needs quantization table {component.selector}, not defined")
             if component.quant_table is None:
                 component.quant_table = self.tables[component.selector]
 

@@ -259,8 +259,8 @@ def _coefficient_power(sigma: float) -> NDArray[np.float64]:
     return sigma**2 * np.outer(power, power)
 
 
-# Standard deviations in grey levels. Photographs measure 58 and (subsampled chroma) 15; their coefficients are
-# heavy-tailed, so that 80 for luma foretells the cost of custom tables better (by re-compressing 16 of them).
+# Standard deviations in grey levels. Photographs measure 58 and (subsampled chroma) 15; coefficients are heavy-tailed,
+# so that 80 for luma foretells the cost of custom tables better (measured by re-compressing 16 photographs).
 _POWER: dict[Kind, NDArray[np.float64]] = {"luma": _coefficient_power(80), "chroma": _coefficient_power(15)}
 
 
