@@ -15,6 +15,7 @@ from collections.abc import Sequence
 
 COMMANDS = {
     "restore": ("napari_car.cli.restore", "remove the artifacts of JPEG compression from pictures"),
+    "demo": ("napari_car.cli.demo", "show on a sample what is done"),
     "models": ("napari_car.cli.models", "list the bundled models"),
     "info": ("napari_car.cli.info", "tell how a JPEG file was compressed"),
     "evaluate": ("napari_car.evaluate", "measure models on a data set"),
@@ -92,7 +93,9 @@ def _run(name: str, arguments: list[str]) -> int:
         module.add_arguments(parser)
         options = parser.parse_args(arguments)
         logging.basicConfig(
-            level=logging.INFO if options.verbose else logging.WARNING, format="napari-car: %(message)s", stream=sys.stderr
+            level=logging.INFO if options.verbose else logging.WARNING,
+            format="napari-car: %(message)s",
+            stream=sys.stderr,
         )
         return int(module.run(options))
     except CarError as error:
