@@ -102,9 +102,7 @@ class ModelCard:
 
     def gain(self, quality: int, data: str = "live1") -> float | None:
         """PSNR over that of the JPEG by the card's own results, dB; None where it was not measured."""
-        psnr = {
-            row["model"]: row["psnr"] for row in self.results if row["data"] == data and row["quality"] == quality
-        }
+        psnr = {row["model"]: row["psnr"] for row in self.results if row["data"] == data and row["quality"] == quality}
         return psnr[self.id] - psnr["jpeg"] if {self.id, "jpeg"} <= psnr.keys() else None
 
     def nearest(self, quality: float, precision: str) -> Weights:
@@ -125,7 +123,9 @@ class ModelCard:
         try:
             content = (self.folder / weights.file).read_bytes()
         except OSError as error:
-            raise ModelError(f"model {self.id!r}: {weights.file} cannot be read ({error.strerror}); reinstall napari-car") from error
+            raise ModelError(
+                f"model {self.id!r}: {weights.file} cannot be read ({error.strerror}); reinstall napari-car"
+            ) from error
         found = hashlib.sha256(content).hexdigest()
         if found != weights.sha256:
             raise ModelError(

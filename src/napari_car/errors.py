@@ -59,9 +59,7 @@ class JpegError(FileError):
         Byte position at which reading failed, where it is known.
     """
 
-    def __init__(
-        self, message: str, path: str | PathLike[str] | None = None, offset: int | None = None
-    ) -> None:
+    def __init__(self, message: str, path: str | PathLike[str] | None = None, offset: int | None = None) -> None:
         self.offset = offset
         super().__init__(message if offset is None else f"{message} (at byte {offset})", path)
 

@@ -70,7 +70,9 @@ def layout(image: Array) -> Layout:
     channels = shape[-1] if image.ndim >= 3 and shape[-1] in (1, 3, 4) else 0
     axes = shape[:-1] if channels else shape
     if len(axes) < 2 or 0 in shape:
-        raise InputError(f"the image has shape {shape}; it must be (..., H, W) or (..., H, W, 1 | 3 | 4), none of them 0")
+        raise InputError(
+            f"the image has shape {shape}; it must be (..., H, W) or (..., H, W, 1 | 3 | 4), none of them 0"
+        )
     return Layout(axes[:-2], axes[-2], axes[-1], channels)
 
 

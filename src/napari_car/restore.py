@@ -77,8 +77,8 @@ def restore(
     Parameters
     ----------
     image
-        Shape (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), with any leading axes as a stack of pictures; uint8, uint16 over
-        their full range, or float32, float64 in [0, 1]. It is not changed. Alpha is passed through.
+        Shape (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), with any leading axes as a stack of pictures; uint8, uint16
+        over their full range, or float32, float64 in [0, 1]. It is not changed. Alpha is passed through.
     model
         Id of ``list_models``; the default model for None.
     quality
@@ -119,9 +119,16 @@ def restore(
     """
     return drain(
         restore_steps(
-            image, model=model, quality=quality, strength=strength, luma=luma, chroma=chroma, dtype=dtype,
-            session=session, tile=tile,
-        )  # fmt: skip
+            image,
+            model=model,
+            quality=quality,
+            strength=strength,
+            luma=luma,
+            chroma=chroma,
+            dtype=dtype,
+            session=session,
+            tile=tile,
+        )
     )
 
 
@@ -157,9 +164,7 @@ def restore_steps(
     session = session or open_session(model)
     card = session.card
     phase = (coding.grid_phase[0] % card.align, coding.grid_phase[1] % card.align)
-    plan = plan_tiles(
-        whole.height, whole.width, tile=tile or TILE, halo=card.halo, align=card.align, phase=phase
-    )
+    plan = plan_tiles(whole.height, whole.width, tile=tile or TILE, halo=card.halo, align=card.align, phase=phase)
 
     def restore_tile(picture: Array, target: Array, tile: Tile) -> None:
         residual = session.run(to_planes(picture, *tile.read), coding)[:, *tile.crop.slices]
@@ -252,9 +257,7 @@ def drain(steps: Steps[Result]) -> Result:
             return result
 
 
-def _side_by_side(
-    work: Callable[..., None], jobs: Iterable[tuple[Any, ...]], total: int, threads: int
-) -> Steps[None]:
+def _side_by_side(work: Callable[..., None], jobs: Iterable[tuple[Any, ...]], total: int, threads: int) -> Steps[None]:
     """Do jobs on threads, in order, no more at a time than there are threads; closing it starts no further one."""
     pending: deque[Future[None]] = deque()
     done = 0

@@ -54,7 +54,8 @@ class Session:
         self._lock = Lock()
 
     def __repr__(self) -> str:
-        return f"Session({self.card.id!r}, provider={self.provider!r}, precision={self.precision!r}, threads={self.threads})"
+        how = f"provider={self.provider!r}, precision={self.precision!r}, threads={self.threads}"
+        return f"Session({self.card.id!r}, {how})"
 
     def weights(self, coding: Coding) -> Weights:
         """The weights that serve a picture coded like ``coding``."""
@@ -87,7 +88,7 @@ class Session:
         except Exception as error:  # onnxruntime raises classes of its own and plain RuntimeError
             height, width = planes.shape[1:]
             raise InferenceError(
-                f"model {self.card.id!r} failed on provider {self.provider!r} with a tile of {height}x{width} px: {error}"
+                f"model {self.card.id!r} failed on {self.provider!r} with a tile of {height}x{width} px: {error}"
             ) from error
         return residual
 
@@ -173,11 +174,14 @@ def _open_weights(card: ModelCard, weights: Weights, provider: str) -> onnxrunti
     outputs = [node.name for node in session.get_outputs()]
     if found != expected or outputs != ["residual"]:
         raise ModelError(
-            f"model {card.id!r}: {weights.file} maps {found} to {outputs} where the card says {expected} to ['residual']"
+            f"model {card.id!r}: {weights.file} maps {found} to {outputs}; "
+            f"by the card it is {expected} to ['residual']"
         )
     told = session.get_inputs()[-1].shape[-1]
     if card.conditioning and told != len(card.conditioning):
-        raise ModelError(f"model {card.id!r}: {weights.file} is told {told} values where the card names {len(card.conditioning)}")
+        raise ModelError(
+            f"model {card.id!r}: {weights.file} is told {told} values where the card names {len(card.conditioning)}"
+        )
     if session.get_providers()[0] not in wanted:
         logger.warning("provider %s did not start; model %s runs on %s", provider, card.id, session.get_providers()[0])
     return session

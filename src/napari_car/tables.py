@@ -91,10 +91,7 @@ def write_csv(path: Path, rows: Sequence[ImageRow]) -> None:
 def to_json(rows: Sequence[Row], _cards: Mapping[str, ModelCard]) -> str:
     """Return a JSON list of the rows; the infinite PSNR of equal pictures becomes null."""
     objects = [
-        {
-            key: None if isinstance(value, float) and math.isinf(value) else value
-            for key, value in asdict(row).items()
-        }
+        {key: None if isinstance(value, float) and math.isinf(value) else value for key, value in asdict(row).items()}
         for row in rows
     ]
     return json.dumps(objects, indent=2)

@@ -10,7 +10,7 @@ from napari_car.errors import InputError
 
 
 class Window(NamedTuple):
-    """A rectangle of an image, in px, bottom and right exclusive; it may reach beyond the image where that is padded."""
+    """A rectangle of an image, px, bottom and right exclusive; it may reach beyond the image where that is padded."""
 
     top: int
     left: int
@@ -70,8 +70,8 @@ def plan_tiles(
     """Cut an image into tiles whose outputs, trimmed, are those of the whole image.
 
     Every read window has one shape, starts on the grid of ``align`` px and holds ``halo`` px of context on each side of
-    what is written, except at the image's edge, where there is none to be had. Only the image's edges are padded, out to
-    the grid, and the same way for any tile size; windows then reach beyond the image.
+    what is written, except at the image's edge, where there is none to be had. Only the image's edges are padded, out
+    to the grid, and the same way for any tile size; windows then reach beyond the image.
 
     Parameters
     ----------
@@ -106,9 +106,7 @@ def plan_tiles(
     return TilePlan(rows, columns, (read_height, read_width))
 
 
-def _spans(
-    length: int, tile: int, halo: int, align: int, phase: int
-) -> tuple[tuple[tuple[int, int, int], ...], int]:
+def _spans(length: int, tile: int, halo: int, align: int, phase: int) -> tuple[tuple[tuple[int, int, int], ...], int]:
     """Spans of one axis and the length that each reads."""
     origin = -(-phase % align)  # of the first whole cell of the grid, at or before the image's edge
     tile, halo, padded = (-(-n // align) * align for n in (tile, halo, length - origin))

@@ -14,11 +14,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Print one line a model, cheapest first."""
     header = ("id", "task", "size", "kMAC/px", "licence", "gain q10", "gain q20", "")
-    rows = [header]
+    rows: list[tuple[str, ...]] = [header]
     for card in list_models():
         gains = [card.gain(quality) for quality in (10, 20)]
+        name = card.id + (" *" if card.id == DEFAULT_MODEL else "")
         rows.append((
-            card.id + (" *" if card.id == DEFAULT_MODEL else ""), "jpeg", f"{card.size / 1e6:.1f} MB", f"{card.kmac_per_px:g}",
+            name, "jpeg", f"{card.size / 1e6:.1f} MB", f"{card.kmac_per_px:g}",
             card.licence, *("-" if gain is None else f"{gain:+.2f} dB" for gain in gains), card.summary,
         ))  # fmt: skip
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
-
-import json
 
 import torch
 from safetensors import safe_open

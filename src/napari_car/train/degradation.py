@@ -15,6 +15,7 @@ from napari_car.jpeg.coding import Coding
 SUBSAMPLINGS = {"4:4:4": 0, "4:2:2": 1, "4:2:0": 2}
 """Chroma subsampling as Pillow's encoder counts it."""
 
+
 class Degraded(NamedTuple):
     """A reference crop, what JPEG made of it (both (H, W, 3) uint8) and the condition (3,) float32 for the network."""
 

@@ -38,7 +38,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Export all checkpoints given into one model folder."""
-    paths = [p for given in options.checkpoints for p in (sorted(given.glob("*.safetensors")) if given.is_dir() else [given])]
+    paths = [
+        p for given in options.checkpoints for p in (sorted(given.glob("*.safetensors")) if given.is_dir() else [given])
+    ]
     if not paths:
         raise FileError("holds no checkpoint (*.safetensors)", options.checkpoints[0])
     export(paths, options.to, options.images_dir, options.summary)
@@ -81,16 +83,19 @@ def export(checkpoints: list[Path], folder: Path, images: Path, summary: str | N
 def describe(folder: Path) -> str:
     """``CARD.md`` of a model folder: its ``card.toml`` as a page for people."""
     card = read_card(folder)
-    low, high = card.qualities
-    lines = [
-        f"# {card.id}", "", card.summary, "", "| | |", "|---|---|",
-        f"| parameters | {card.parameters:,} |", f"| computation | {card.kmac_per_px:g} kMAC/px |",
-        f"| made for qualities | {low} to {high} |", f"| told of the picture | {', '.join(card.conditioning) or 'nothing'} |",
-        f"| halo, align | {card.halo} px, {card.align} px |", f"| ONNX opset | {card.opset} |", f"| licence | {card.licence} |",
-        *(f"| {key.replace('_', ' ')} | {value} |" for key, value in card.training.items()), "",
-        "| file | precision | quality | sha256 |", "|---|---|---|---|",
-        *(f"| {w.file} | {w.precision} | {w.quality or 'all'} | `{w.sha256}` |" for w in card.weights), "",
-    ]  # fmt: skip
+    facts = {
+        "parameters": f"{card.parameters:,}",
+        "computation": f"{card.kmac_per_px:g} kMAC/px",
+        "made for qualities": f"{card.qualities[0]} to {card.qualities[1]}",
+        "told of the picture": ", ".join(card.conditioning) or "nothing",
+        "halo, align": f"{card.halo} px, {card.align} px",
+        "ONNX opset": card.opset,
+        "licence": card.licence,
+    } | {key.replace("_", " "): value for key, value in card.training.items()}
+    lines = [f"# {card.id}", "", card.summary, "", "| | |", "|---|---|"]
+    lines += [f"| {key} | {value} |" for key, value in facts.items()]
+    lines += ["", "| file | precision | quality | sha256 |", "|---|---|---|---|"]
+    lines += [f"| {w.file} | {w.precision} | {w.quality or 'all'} | `{w.sha256}` |" for w in card.weights] + [""]
     if card.results:
         columns = list(card.results[0])
         lines += ["Measured by `napari-car evaluate`:", "", f"| {' | '.join(columns)} |", "|" + "---|" * len(columns)]
@@ -132,7 +137,7 @@ def _calibration(images: Path, recipe: Recipe) -> list[Feed]:
             picture = np.pad(picture, [(0, max(0, 160 - n)) for n in picture.shape[:2]] + [(0, 0)], "symmetric")
         y, x = (int(rng.integers(n - 159)) for n in picture.shape[:2])
         crop = degradation(np.ascontiguousarray(picture[y : y + 160, x : x + 160]), rng)
-        image = np.float32(crop.degraded[:128, :128].transpose(2, 0, 1)[None] / 255)
+        image = crop.degraded[:128, :128].transpose(2, 0, 1)[None].astype(np.float32) / np.float32(255)
         feeds.append({"image": image} | ({} if recipe.quality else {"condition": crop.condition[None]}))
     return feeds
 

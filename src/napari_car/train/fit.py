@@ -71,7 +71,8 @@ class _Run:
         torch.set_flush_denormal(True)  # momentum of silent channels decays into denormals, which are very slow
         torch.set_num_threads(recipe.threads)
         self.recipe, self.path, self.device = recipe, path, device
-        self.network = build(recipe.arch, **recipe.options).to(device).to(memory_format=torch.channels_last)
+        self.network = build(recipe.arch, **recipe.options).to(device)
+        self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.step, self.minutes, self.loss, self.last_psnr = 0, 0.0, math.nan, ""
         self.steps_per_epoch = 1
         tensors: dict[str, Tensor] = {}
@@ -202,9 +203,11 @@ def _optimizers(network: nn.Module, recipe: Recipe) -> list[torch.optim.Optimize
     if recipe.optimizer == "muon":
         rest = [p for p in network.parameters() if id(p) not in hidden]
         return [Muon(weights, recipe.lr), torch.optim.Adam(rest, 1e-3)]
-    ends = [p for p in network.parameters() if id(p) in last]
-    others = [p for p in network.parameters() if id(p) not in last]
-    return [torch.optim.Adam([{"params": others}, {"params": ends, "lr": recipe.lr / 10}], recipe.lr)]
+    groups: list[dict[str, Any]] = [
+        {"params": [p for p in network.parameters() if id(p) not in last]},
+        {"params": [p for p in network.parameters() if id(p) in last], "lr": recipe.lr / 10},
+    ]
+    return [torch.optim.Adam(groups, recipe.lr)]
 
 
 def _strip(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
@@ -237,5 +240,3 @@ def draw_curve(log: Path, picture: Path) -> None:
     axis.legend()
     figure.savefig(picture, dpi=120)
     plt.close(figure)
-
-

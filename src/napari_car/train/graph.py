@@ -7,7 +7,8 @@ Every graph maps ``image`` (1, 3, H, W) in [0, 1], and ``condition`` (1, 3) wher
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, cast
 
 import numpy as np
 import onnx
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
-from napari_car.train.networks import ARCNN, MCU, CarNet, FastARCNN, residual_scale
+from napari_car.train.networks import ARCNN, MCU, Block, CarNet, residual_scale
 
 OPSET = 13
 """The lowest that has per-channel quantization; onnxruntime 1.7 and later read it."""
@@ -81,24 +82,39 @@ def to_onnx(network: nn.Module, condition: NDArray[np.float32]) -> onnx.ModelPro
         if isinstance(network, CarNet):
             _carnet(graph, network)
             return graph.model(image | {"condition": [1, 3]})
-        (_arcnn if isinstance(network, ARCNN) else _fast_arcnn)(graph, network.layers, scale)  # type: ignore[arg-type]
+        layers = cast(nn.Sequential, network.layers)
+        (_arcnn if isinstance(network, ARCNN) else _fast_arcnn)(graph, layers, scale)
         return graph.model(image)
 
 
 def _arcnn(graph: Graph, layers: nn.Sequential, scale: float) -> None:
+    *convolutions, last = (layer for layer in layers if isinstance(layer, nn.Conv2d))
     x = "image"
-    for i in (0, 2, 4):
-        x = graph.leaky(graph.conv(x, layers[i].weight, layers[i].bias), layers[i + 1])  # type: ignore[arg-type]
-    graph.conv(x, layers[6].weight * scale, layers[6].bias * scale, output="residual")  # type: ignore[operator]
+    for convolution, slope in zip(convolutions, _slopes(layers), strict=True):
+        x = graph.leaky(graph.conv(x, convolution.weight, _bias(convolution)), slope)
+    graph.conv(x, last.weight * scale, _bias(last) * scale, output="residual")
 
 
 def _fast_arcnn(graph: Graph, layers: nn.Sequential, scale: float) -> None:
-    weights = [polyphase(layers[0].weight), *(layers[i].weight for i in (2, 4, 6))]  # type: ignore[arg-type]
+    convolutions = [layer for layer in layers if isinstance(layer, nn.Conv2d)]
+    weights = [polyphase(convolutions[0].weight), *(convolution.weight for convolution in convolutions[1:])]
     x = graph.node("SpaceToDepth", "image", blocksize=2)
-    for i, weight in zip((0, 2, 4, 6), weights, strict=True):
-        x = graph.leaky(graph.conv(x, weight, layers[i].bias), layers[i + 1])  # type: ignore[arg-type]
-    x = graph.conv(x, polyphase_transposed(layers[8].weight) * scale, layers[8].bias.repeat(4) * scale)  # type: ignore[arg-type, operator]
+    for convolution, weight, slope in zip(convolutions, weights, _slopes(layers), strict=True):
+        x = graph.leaky(graph.conv(x, weight, _bias(convolution)), slope)
+    last = cast(nn.ConvTranspose2d, layers[-1])
+    x = graph.conv(x, polyphase_transposed(last.weight) * scale, _bias(last).repeat(4) * scale)
     graph.node("DepthToSpace", x, blocksize=2, output="residual")
+
+
+def _slopes(layers: nn.Sequential) -> list[nn.PReLU]:
+    """The rectifiers of a network, in order."""
+    return [layer for layer in layers if isinstance(layer, nn.PReLU)]
+
+
+def _bias(layer: nn.Conv2d | nn.ConvTranspose2d) -> Tensor:
+    """The bias of a layer that has one."""
+    assert layer.bias is not None
+    return layer.bias
 
 
 def _carnet(graph: Graph, network: CarNet) -> None:
@@ -114,20 +130,21 @@ def _carnet(graph: Graph, network: CarNet) -> None:
     n = 3 * side**2
     order = torch.arange(n).view(3, side**2).T.reshape(-1)
     weight = torch.cat([network.head.weight[:, order], network.head.weight[:, n:]], dim=1)
-    x = graph.conv(graph.node("Concat", x, planes, phase, axis=1), weight, network.head.bias)  # type: ignore[arg-type]
-    skips = []
+    x = graph.conv(graph.node("Concat", x, planes, phase, axis=1), weight, _bias(network.head))
+    skips: list[str] = []
     for i, stage in enumerate(network.stages):
         if i > len(network.downs):
-            up = network.ups[i - len(network.downs) - 1]
-            x = graph.node("DepthToSpace", graph.conv(x, up.weight, up.bias), blocksize=2, mode="CRD")  # type: ignore[arg-type]
+            up = cast(nn.Conv2d, network.ups[i - len(network.downs) - 1])
+            x = graph.node("DepthToSpace", graph.conv(x, up.weight, _bias(up)), blocksize=2, mode="CRD")
             x = graph.node("Add", x, skips.pop())
-        for block in stage:  # type: ignore[union-attr]
-            inner = graph.node("Relu", graph.conv(x, block.first.weight, block.first.bias))
-            x = graph.node("Add", x, graph.conv(inner, block.second.weight, block.second.bias))
+        for block in cast(Iterable[Block], stage):
+            inner = graph.node("Relu", graph.conv(x, block.first.weight, _bias(block.first)))
+            x = graph.node("Add", x, graph.conv(inner, block.second.weight, _bias(block.second)))
         if i < len(network.downs):
             skips.append(x)
-            x = graph.conv(x, network.downs[i].weight, network.downs[i].bias, stride=2)  # type: ignore[arg-type]
-    x = graph.conv(x, network.tail.weight, network.tail.bias)  # type: ignore[arg-type]
+            down = cast(nn.Conv2d, network.downs[i])
+            x = graph.conv(x, down.weight, _bias(down), stride=2)
+    x = graph.conv(x, network.tail.weight, _bias(network.tail))
     x = graph.node("DepthToSpace", x, blocksize=side, mode="CRD")
     graph.node("Mul", x, _residual_scale(graph), output="residual")
 

@@ -30,7 +30,7 @@ class Muon(torch.optim.Optimizer):
         super().__init__(params, {"lr": lr, "momentum": momentum})
 
     @torch.no_grad()
-    def step(self, closure: Any = None) -> None:
+    def step(self, closure: Any = None) -> Any:
         """Take one step; weights of one shape are orthogonalised together."""
         for group in self.param_groups:
             by_shape: dict[tuple[int, int], list[tuple[Tensor, Tensor]]] = defaultdict(list)
@@ -41,7 +41,7 @@ class Muon(torch.optim.Optimizer):
                 momentum = state.setdefault("momentum", torch.zeros_like(weight))
                 momentum.lerp_(weight.grad, 1 - group["momentum"])
                 update = weight.grad.lerp(momentum, group["momentum"]).flatten(1)
-                by_shape[tuple(update.shape)].append((weight, update))  # type: ignore[index]
+                by_shape[tuple(update.shape)].append((weight, update))
             for (rows, columns), members in by_shape.items():
                 steps = orthogonalise(torch.stack([update for _, update in members]))
                 rate = group["lr"] * max(1.0, rows / columns) ** 0.5
@@ -61,4 +61,5 @@ def orthogonalise(matrices: Tensor, iterations: int = 5) -> Tensor:
     for _ in range(iterations):
         gram = x @ x.mT
         x = a * x + (b * gram + c * gram @ gram) @ x
-    return (x.mT if is_tall else x).to(matrices.dtype)
+    result: Tensor = (x.mT if is_tall else x).to(matrices.dtype)
+    return result

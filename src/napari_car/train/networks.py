@@ -1,19 +1,21 @@
 """The networks that are trained: ARCNN and Fast ARCNN as published, and the conditioned U-Nets of this project.
 
 Every network maps an RGB image in [0, 1] to a *residual* in units of ``residual_scale``, the typical error of JPEG at
-the given quantization strength. The restored image is ``image + residual_scale(condition) * network(image, condition)``:
-in those units coarse and fine qualities weigh alike in the loss, and 8-bit arithmetic loses alike at all of them.
+the given quantization strength. The restored image is
+``image + residual_scale(condition) * network(image, condition)``: in those units coarse and fine qualities weigh alike
+in the loss, and 8-bit arithmetic loses alike at all of them.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
+from torch.nn import functional
 
 MCU = 16
 """Side of the largest grid that a network may know, in px: the MCU of 4:2:0."""
@@ -94,7 +96,7 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Same shape out as in."""
-        residual: Tensor = self.second(F.relu(self.first(x)))
+        residual: Tensor = self.second(functional.relu(self.first(x)))
         return x + residual
 
 
@@ -129,13 +131,13 @@ class CarNet(nn.Module):
             nn.Sequential(*(Block(widths[min(i, len(blocks) - 1 - i)]) for _ in range(count)))
             for i, count in enumerate(blocks)
         )
-        pairs = list(zip(widths, widths[1:], strict=False))
+        pairs = list(pairwise(widths))
         self.downs = nn.ModuleList(nn.Conv2d(fine, coarse, 2, stride=2) for fine, coarse in pairs)
         self.ups = nn.ModuleList(nn.Conv2d(coarse, 4 * fine, 1) for fine, coarse in reversed(pairs))
         self.tail = nn.Conv2d(widths[0], 3 * unshuffle**2, 3, padding=1)
         _initialise(self)
-        for stage in self.stages:
-            for block in stage:
+        for block in self.modules():
+            if isinstance(block, Block):
                 nn.init.normal_(block.second.weight, std=0.1 * math.sqrt(2 / block.second.weight[0].numel()))
 
     def phase_planes(self) -> Tensor:
@@ -143,23 +145,23 @@ class CarNet(nn.Module):
         return torch.sigmoid(self.phase)
 
     def forward(self, image: Tensor, condition: Tensor) -> Tensor:
-        """Residual, shape (N, 3, H, W), of ``image`` of the same shape (H, W multiples of 16) and ``condition`` (N, 3)."""
-        x = F.pixel_unshuffle(image, self.unshuffle)
+        """Residual, shape (N, 3, H, W), of ``image``, H and W multiples of 16, and ``condition`` (N, 3)."""
+        x = functional.pixel_unshuffle(image, self.unshuffle)
         n, _, height, width = x.shape
         period = MCU // self.unshuffle
         planes = condition_planes(condition)[:, :, None, None].expand(-1, -1, height, width)
         phase = self.phase_planes().repeat(n, 1, height // period, width // period)
         x = self.head(torch.cat([x, planes, phase], dim=1))
-        skips = []
+        skips: list[Tensor] = []
         for i, stage in enumerate(self.stages):
             if i > len(self.downs):
-                up = F.pixel_shuffle(self.ups[i - len(self.downs) - 1](x), 2)
+                up = functional.pixel_shuffle(self.ups[i - len(self.downs) - 1](x), 2)
                 x = up + skips.pop()
             x = stage(x)
             if i < len(self.downs):
                 skips.append(x)
                 x = self.downs[i](x)
-        return F.pixel_shuffle(self.tail(x), self.unshuffle)
+        return functional.pixel_shuffle(self.tail(x), self.unshuffle)
 
 
 ARCHITECTURES: dict[str, type[nn.Module]] = {"ARCNN": ARCNN, "FastARCNN": FastARCNN, "CarNet": CarNet}

@@ -7,15 +7,15 @@ import copy
 import torch
 from torch import nn
 
-from napari_car.train.networks import CarNet
+from napari_car.train.networks import MCU, CarNet
 
 
 def receptive_radius(network: nn.Module, align: int = 1) -> int:
     """How far beyond a cell of its grid the output of that cell depends on the image, px.
 
-    This is the halo that makes tiled output exact where tiles begin and end on a grid of ``align`` px, and the smallest
-    one. Measured by the gradient of one cell's output, in a copy of the network whose weights are all positive: then no
-    rectifier closes, nothing cancels, and a zero gradient means that there is no path.
+    This is the smallest halo that makes tiled output exact where tiles begin and end on a grid of ``align`` px.
+    Measured by the gradient of one cell's output, in a copy of the network whose weights are all positive: then
+    no rectifier closes, nothing cancels, and a zero gradient means that there is no path.
     """
     network = copy.deepcopy(network)
     with torch.no_grad():
@@ -32,11 +32,11 @@ def receptive_radius(network: nn.Module, align: int = 1) -> int:
 
 
 def _reach(network: nn.Module, side: int, align: int) -> int:
-    """Farthest pixel beyond the cell in the middle of an image of ``side`` px on which that cell's output depends."""
-    image = torch.zeros(1, 3, side, side, requires_grad=True)
+    """Farthest column beyond the cell in the middle of a strip on which it depends; kernels are square."""
+    image = torch.zeros(1, 3, MCU, side, requires_grad=True)
     condition = torch.ones(1, 3) if isinstance(network, CarNet) else None
     first, last = side // 2, side // 2 + align - 1
-    network(image, condition)[:, :, first : last + 1, first : last + 1].sum().backward()
+    network(image, condition)[..., first : last + 1].sum().backward()
     assert image.grad is not None
-    reached = image.grad[0].sum(0).nonzero()
+    reached = image.grad.sum((0, 1, 2)).nonzero()
     return int(max(first - reached.min(), reached.max() - last))
