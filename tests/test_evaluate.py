@@ -1,6 +1,5 @@
 """Measuring and its tables, with restorers whose effect is known; one run through the command's arguments."""
 
-import argparse
 import csv
 import json
 from dataclasses import asdict
@@ -12,9 +11,10 @@ import skimage.data
 from PIL import Image
 
 from napari_car import evaluate as evaluation
+from napari_car.cli import main
 from napari_car.datasets import compress, list_items, read_image
 from napari_car.errors import CarError, FileError, InputError
-from napari_car.evaluate import BASELINE, Candidate, add_arguments, evaluate, measure, run
+from napari_car.evaluate import BASELINE, Candidate, evaluate, measure
 from napari_car.protocols import PROTOCOLS
 from napari_car.tables import ImageRow, Row, summarize, to_json, to_latex, to_markdown, write_csv
 
@@ -154,13 +154,12 @@ def test_csv_holds_every_picture(tmp_path):
 
 
 def command(*words):
-    parser = argparse.ArgumentParser()
-    add_arguments(parser)
-    run(parser.parse_args([str(word) for word in words]))
+    return main(["evaluate", *map(str, words)])
 
 
 def test_command_prints_json_and_writes_csv(folder, tmp_path, capsys):
-    command("--data", folder, "--quality", 10, 20, "--format", "json", "--csv", tmp_path / "rows.csv")
+    options = ("--quality", 10, 20, "--format", "json", "--csv", tmp_path / "rows.csv")
+    assert command("--data", folder, *options) == 0
     printed = capsys.readouterr()
     rows = json.loads(printed.out)
     assert [(row["data"], row["quality"], row["model"], row["images"]) for row in rows] == [
@@ -183,12 +182,8 @@ def test_models_are_opened_as_asked_and_told_the_quality(folder, monkeypatch):
     monkeypatch.setattr(
         evaluation, "open_session", lambda model, **options: asked.append((model, options)) or Session()
     )
-    monkeypatch.setattr(
-        evaluation, "restore", lambda image, **options: told.append(options["quality"]) or image
-    )
-    rows = list(
-        evaluate(["m"], folder, layout="folder", protocol="idcn", qualities=[10], precision="fp32", threads=3)
-    )
+    monkeypatch.setattr(evaluation, "restore", lambda image, **options: told.append(options["quality"]) or image)
+    rows = list(evaluate(["m"], folder, layout="folder", protocol="idcn", qualities=[10], precision="fp32", threads=3))
     assert asked == [("m", {"precision": "fp32", "provider": "auto", "threads": 3})]
     assert [row.precision for row in rows] == [None, "fp32"] * 2
     assert told == [10, 10]
@@ -207,6 +202,9 @@ def test_unknown_model_is_refused(folder):
         list(evaluate(["no-such-model"], folder, layout="folder", protocol="idcn"))
 
 
-def test_missing_folder_is_refused():
-    with pytest.raises(FileError, match="nowhere"):
-        command("--data", Path("nowhere"))
+def test_missing_folder_is_one_line(capsys):
+    assert command("--data", Path("nowhere")) == 1
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert "nowhere" in printed.err
+    assert len(printed.err.splitlines()) == 1

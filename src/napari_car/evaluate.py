@@ -22,6 +22,12 @@ from napari_car.restore import restore
 from napari_car.session import open_session
 from napari_car.tables import FORMATS, ImageRow, summarize, write_csv
 
+EXAMPLES = """\
+examples:
+  napari-car evaluate --model car-s --data BSDS500 --layout bsds500
+  napari-car evaluate --model arcnn car-s --data photos --quality 10 75 --format json
+  napari-car evaluate --data tid2008 --layout tid2008 --csv pictures.csv"""
+
 BASELINE = "jpeg"
 """Name of the model that changes nothing."""
 
@@ -161,8 +167,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--csv", type=Path, metavar="FILE", help="write the figures of every picture there")
 
 
-def run(args: argparse.Namespace) -> None:
-    """Do what ``napari-car evaluate`` was told: means to stdout, pictures to CSV, progress to stderr."""
+def run(args: argparse.Namespace) -> int:
+    """Print the means, write the figures of each picture to CSV, and return the exit code."""
     from tqdm import tqdm
 
     rows = evaluate(
@@ -180,3 +186,4 @@ def run(args: argparse.Namespace) -> None:
     if args.csv is not None:
         write_csv(args.csv, image_rows)
     print(FORMATS[args.format](summarize(image_rows), {model: load_card(model) for model in args.model}))
+    return 0
