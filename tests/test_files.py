@@ -576,6 +576,14 @@ def test_a_tiff_of_bare_pixels_cut_short_is_refused(dtype, kept):
         read_image(stream.getvalue()[: int(len(stream.getvalue()) * kept)])
 
 
+def test_a_tiff_that_claims_more_rows_than_it_stores_is_refused():
+    tiff = bytearray(encoded(photo(), "TIFF"))
+    at = tiff.index(struct.pack("<HHI", 257, 4, 1))
+    tiff[at + 8 : at + 12] = struct.pack("<I", 160)
+    with pytest.raises(FileError, match="bytes cannot hold 46080 bytes of pixels"):
+        read_image(bytes(tiff))
+
+
 def test_a_truncated_jpeg_is_called_truncated():
     jpeg = encoded(photo(), "JPEG")
     with pytest.raises(FileError, match="is truncated: the image data end early"):

@@ -27,6 +27,7 @@ IPTC = b"".join(
     bytes([0x1C, 2, dataset]) + struct.pack(">H", len(value)) + value
     for dataset, value in [(120, CAPTION.encode()), (25, b"boat"), (5, b"Harbour")]
 )
+assert len(IPTC) % 2 == 1, "the padding of Photoshop's resources must be seen to work"
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 EXIFTOOL = shutil.which("exiftool")
 

@@ -22,7 +22,7 @@ CROP = 256
 
 
 def find_pictures(folder: Path) -> list[Path]:
-    """Pictures anywhere below ``folder``, sorted; of a BSDS500 tree those of ``train`` and ``test``, never of ``val``."""
+    """Pictures anywhere below ``folder``, sorted; of a BSDS500 tree ``train`` and ``test``, never ``val``."""
     bsds = folder / "BSDS500" / "data" / "images"
     images = next((p for p in (bsds, folder / "data" / "images", folder / "images") if (p / "train").is_dir()), None)
     roots = [images / "train", images / "test"] if images else [folder]
