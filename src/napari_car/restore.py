@@ -160,7 +160,7 @@ def restore_steps(
     result = np.empty(image.shape, target_dtype(image, dtype))
     blend = _check_strength(strength, whole)
     _check_shares(luma=luma, chroma=chroma)
-    coding = _coding(quality)
+    coding = _coding(quality, whole)
     session = session or open_session(model)
     card = session.card
     phase = (coding.grid_phase[0] % card.align, coding.grid_phase[1] % card.align)
@@ -280,7 +280,7 @@ def _check_other(src: Path, dst: str | os.PathLike[str]) -> None:
         raise FileError("is the original, which is never overwritten; give another name", dst)
 
 
-def _coding(quality: int | str | JpegInfo) -> Coding:
+def _coding(quality: int | str | JpegInfo, whole: Layout) -> Coding:
     """How the picture was coded, as told by the caller or by its file."""
     if isinstance(quality, JpegInfo):
         return Coding.from_info(quality)
@@ -288,7 +288,7 @@ def _coding(quality: int | str | JpegInfo) -> Coding:
         return Coding.from_quality(BLIND_QUALITY)
     if isinstance(quality, bool) or not isinstance(quality, int | np.integer) or not 1 <= quality <= 100:
         raise InputError(f"quality is {quality!r}; it is 'auto' or a whole number from 1 to 100")
-    return Coding.from_quality(int(quality))
+    return Coding.from_quality(int(quality), "grey" if whole.is_grey else "4:2:0")
 
 
 def _check_strength(strength: float | Array, whole: Layout) -> float | Planes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import struct
 import zlib
 from dataclasses import replace
@@ -28,6 +29,8 @@ from napari_car.files.pillow import (
     without_pillow_limit,
 )
 
+_log = logging.getLogger(__name__)
+
 _ICC, _XMP, _IPTC = 34675, 700, 33723
 _SUBFILE_TYPE, _PREDICTOR, _SAMPLE_FORMAT, _EXTRA_SAMPLES = 254, 317, 339, 338
 # Tags that describe how the pixels lie in the file; all others describe the picture and are kept.
@@ -51,7 +54,11 @@ def is_tiff(stream: IO[bytes]) -> bool:
 
 def read_tiff(stream: IO[bytes], max_pixels: int) -> Picture:
     """Read the pages of a TIFF, all of one shape."""
-    metadata = _metadata(stream)
+    try:
+        metadata = _metadata(stream)
+    except Exception:  # damage among the tags need not touch the pixels
+        _log.info("the tags of a TIFF are damaged and cannot be kept")
+        metadata = Metadata()
     stream.seek(0)
     try:
         with silent_stderr(), without_pillow_limit():  # a TIFF is held against it once more as it loads
