@@ -1,0 +1,49 @@
+"""Pictures and sessions that several tests share."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pytest
+from hypothesis import settings
+from numpy.typing import NDArray
+from PIL import Image
+from skimage import data
+
+from napari_car import Session, open_session
+
+# The same examples in every run, and no deadlines: a busy machine is no error.
+settings.register_profile("tests", deadline=None, derandomize=True)
+settings.load_profile("tests")
+
+
+def jpeg_bytes(pixels: NDArray[np.uint8], quality: int = 20, **options: object) -> bytes:
+    """Compress a picture, shape (H, W) or (H, W, 3), as a JPEG file."""
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "JPEG", quality=quality, **options)
+    return buffer.getvalue()
+
+
+@pytest.fixture(scope="session")
+def reference() -> NDArray[np.uint8]:
+    """A photo before its compression, shape (96, 128, 3)."""
+    return np.ascontiguousarray(data.astronaut()[:96, 128:256])
+
+
+@pytest.fixture(scope="session")
+def photo_file(reference: NDArray[np.uint8]) -> bytes:
+    """The photo as a JPEG file of quality 20."""
+    return jpeg_bytes(reference)
+
+
+@pytest.fixture(scope="session")
+def photo(photo_file: bytes) -> NDArray[np.uint8]:
+    """The photo as the JPEG file decodes, shape (96, 128, 3)."""
+    return np.asarray(Image.open(io.BytesIO(photo_file)))
+
+
+@pytest.fixture(scope="session")
+def session() -> Session:
+    """The default model on the CPU."""
+    return open_session(provider="cpu")
