@@ -1,6 +1,6 @@
 """Measure the bundled networks and write docs/results.md.
 
-    python scripts/results --data DIR            measure every bundled model, then write the page
+    python scripts/results --data DIR            measure every bundled model, then write the page and the cards
     python scripts/results --data DIR --model X  measure one anew and keep the rows of the others
     python scripts/results                       write the page anew from docs/results.json
 
@@ -25,13 +25,14 @@ from napari_car.evaluate import evaluate
 from napari_car.tables import summarize
 
 HERE = Path(__file__).parent
+DOCS = HERE.parents[1] / "docs"
 FOLDERS = {"live1": "live1", "bsds500": "BSDS500"}
 CROP_QUALITY = 10
+JPEG = ("jpeg", None)
+"""Model and precision of rows that nothing was done to."""
 
 
-def measure(
-    data: Path, models: list[str], precisions: list[str], threads: int | None
-) -> list[dict[str, Any]]:
+def measure(data: Path, models: list[str], precisions: list[str], threads: int | None) -> list[dict[str, Any]]:
     """Return rows of both sets: in colour, and of B200 in grey as well."""
     rows = []
     for layout, protocol in (("live1", "idcn"), ("bsds500", "idcn"), ("bsds500", "gray")):
@@ -54,16 +55,34 @@ def merge(old: list[dict[str, Any]], new: list[dict[str, Any]]) -> list[dict[str
     return sorted(rows.values(), key=lambda row: row["precision"] is not None)
 
 
+def write_card(model: str, rows: list[dict[str, Any]]) -> None:
+    """Put what an int8 model reaches in colour, and the JPEG's rows, on its card and its page."""
+    import tomli_w
+
+    from napari_car.train.export import describe
+
+    wanted = [
+        row for row in rows if row["protocol"] == "idcn" and (row["model"], row["precision"]) in {(model, "int8"), JPEG}
+    ]
+    results = [
+        {key: round(value, 4) if isinstance(value, float) else value for key, value in row.items()}
+        | {"precision": row["precision"] or ""}  # TOML knows no null
+        for row in sorted(wanted, key=lambda row: (row["data"] != "live1", row["quality"], row["model"] != "jpeg"))
+    ]
+    folder = load_card(model).folder
+    path = folder / "card.toml"
+    path.write_text(tomli_w.dumps(tomllib.loads(path.read_text("utf-8")) | {"results": results}), "utf-8")
+    (folder / "CARD.md").write_text(describe(folder), "utf-8")
+
+
 def main() -> None:
     """Do what the module's docstring says."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, metavar="DIR", help="folder of live1 and BSDS500")
     parser.add_argument("--model", nargs="+", metavar="ID", help="models to measure (default: all)")
     parser.add_argument("--precision", nargs="+", choices=("int8", "fp32"), default=["int8"])
     parser.add_argument("--threads", type=int, metavar="N", help="tiles side by side (default: one a core)")
-    parser.add_argument("--docs", type=Path, default=HERE.parents[1] / "docs", help="where the page goes")
+    parser.add_argument("--docs", type=Path, default=DOCS, help="where the page goes")
     args = parser.parse_args()
 
     store = args.docs / "results.json"
@@ -78,6 +97,9 @@ def main() -> None:
         rows = merge(kept["rows"], measure(args.data, models, args.precision, args.threads))
         kept = {"machine": machine, "rows": rows}
         store.write_text(json.dumps(kept, indent=1) + "\n", "utf-8")
+        if args.docs == DOCS:  # a trial elsewhere leaves the models alone
+            for model in models:
+                write_card(model, rows)
         shown = [card.id for card in list_models() if card.conditioning]
         pictures.draw_crops(images, shown, CROP_QUALITY)
 

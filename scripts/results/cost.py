@@ -56,10 +56,7 @@ def parameters(network: str) -> int:
 
 def macs_per_px(network: str, *, is_transposed_at_output: bool = False) -> float:
     """Return multiply-accumulate operations per pixel; a transposed convolution works at input resolution."""
-    return sum(
-        layer.macs * (layer.resolution if is_transposed_at_output else layer.grid)
-        for layer in LAYERS[network]
-    )
+    return sum(layer.macs * (layer.resolution if is_transposed_at_output else layer.grid) for layer in LAYERS[network])
 
 
 def values_per_px(network: str) -> float:

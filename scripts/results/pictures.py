@@ -13,9 +13,7 @@ ENLARGED = 3
 MARGIN = 18
 
 
-def draw_scatter(
-    path: Path, ours: Sequence[Mapping[str, Any]], networks: Sequence[Mapping[str, Any]]
-) -> None:
+def draw_scatter(path: Path, ours: Sequence[Mapping[str, Any]], networks: Sequence[Mapping[str, Any]]) -> None:
     """Plot PSNR on LIVE1 at quality 10 against time (ours) and against computation (ours and published).
 
     Parameters
@@ -44,9 +42,7 @@ def draw_scatter(
     )
     for n in known:
         place = (n["kmac_per_px"], n["live1"][0])
-        computation.annotate(
-            n["name"], place, textcoords="offset points", xytext=(-6, 4), ha="right", color="dimgray"
-        )
+        computation.annotate(n["name"], place, textcoords="offset points", xytext=(-6, 4), ha="right", color="dimgray")
     computation.legend(loc="lower right")
     time.set(xlabel="seconds per megapixel", ylabel="PSNR on LIVE1 at quality 10, dB (RGB)")
     computation.set(xlabel="kMAC per pixel")
@@ -68,9 +64,7 @@ def draw_crops(folder: Path, models: Sequence[str], quality: int) -> list[Path]:
         shown = {f"JPEG, quality {quality}": degraded}
         shown |= {model: restore(degraded, model=model, quality=quality) for model in models}
         shown["original"] = reference
-        panels = [
-            _panel(title, image[top : top + height, left : left + width]) for title, image in shown.items()
-        ]
+        panels = [_panel(title, image[top : top + height, left : left + width]) for title, image in shown.items()]
         paths.append(folder / f"{name}-q{quality}.png")
         Image.fromarray(np.hstack(panels)).save(paths[-1], optimize=True)
     return paths
