@@ -136,6 +136,12 @@ def test_out_of_range_and_unknown_are_refused(tmp_path):
         list_items(tmp_path, "kodak")
 
 
+def test_sixteen_bits_are_refused_rather_than_clipped(tmp_path):
+    Image.fromarray(PICTURE[..., 0].astype(np.uint16) * 257).save(tmp_path / "deep.png")
+    with pytest.raises(FileError, match=r"deep\.png.*more than 8 bits"):
+        read_image(tmp_path / "deep.png")
+
+
 def test_a_broken_picture_is_named(tmp_path):
     (tmp_path / "broken.png").write_bytes(b"\x89PNG\r\n")
     with pytest.raises(FileError, match=r"broken\.png"):

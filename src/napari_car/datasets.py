@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from napari_car.errors import FileError, InputError
 
@@ -143,13 +143,17 @@ def read_image(path: Path) -> NDArray[np.uint8]:
     Raises
     ------
     FileError
-        If the file cannot be read.
+        If the file cannot be read, or holds more than 8 bits a value.
     """
     try:
         with Image.open(path) as picture:
-            return np.asarray(picture.convert("L" if picture.mode in {"1", "L", "LA"} else "RGB"))
-    except (OSError, UnidentifiedImageError, Image.DecompressionBombError) as error:
+            mode = picture.mode
+            pixels = np.asarray(picture.convert("L" if mode in {"1", "L", "LA"} else "RGB"))
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise FileError(f"the picture cannot be read: {error}", path) from error
+    if mode.startswith(("I", "F")):  # Pillow would clip them to 8 bits
+        raise FileError(f"the picture has values of more than 8 bits (mode {mode}); test sets have 8", path)
+    return pixels
 
 
 def compress(image: NDArray[np.uint8], quality: int) -> NDArray[np.uint8]:
