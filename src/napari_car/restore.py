@@ -18,6 +18,7 @@ from typing import Any, TypedDict, TypeVar, Unpack
 import numpy as np
 from numpy.typing import DTypeLike
 
+from napari_car.cards import ModelCard
 from napari_car.errors import FileError, InputError
 from napari_car.files import check_target, read_image, write_image
 from napari_car.jpeg.coding import Coding
@@ -37,8 +38,8 @@ from napari_car.pixels import (
 from napari_car.session import Session, open_session
 from napari_car.tiling import Tile, plan_tiles
 
-TILE = 512
-"""Side of a tile where none is asked for, px."""
+TILE_MEMORY = 64e6
+"""Memory for one run of a model where no tile is asked for, bytes."""
 
 BLIND_QUALITY = 30
 """The quality taken where nothing is known of the picture."""
@@ -159,12 +160,14 @@ def restore_steps(
     check_range(image)
     result = np.empty(image.shape, target_dtype(image, dtype))
     blend = _check_strength(strength, whole)
-    _check_shares(luma=luma, chroma=chroma)
+    luma, chroma = (float(_share(name, value)) for name, value in (("luma", luma), ("chroma", chroma)))
     coding = _coding(quality, whole)
     session = session or open_session(model)
     card = session.card
     phase = (coding.grid_phase[0] % card.align, coding.grid_phase[1] % card.align)
-    plan = plan_tiles(whole.height, whole.width, tile=tile or TILE, halo=card.halo, align=card.align, phase=phase)
+    plan = plan_tiles(
+        whole.height, whole.width, tile=tile or _default_tile(card), halo=card.halo, align=card.align, phase=phase
+    )
 
     def restore_tile(picture: Array, target: Array, tile: Tile) -> None:
         residual = session.run(to_planes(picture, *tile.read), coding)[:, *tile.crop.slices]
@@ -274,6 +277,12 @@ def _side_by_side(work: Callable[..., None], jobs: Iterable[tuple[Any, ...]], to
             yield done, total
 
 
+def _default_tile(card: ModelCard) -> int:
+    """The largest tile that `TILE_MEMORY` allows; never so small that its halo costs more than three times itself."""
+    side = int((TILE_MEMORY / card.bytes_per_px) ** 0.5) - 2 * card.halo
+    return max(side // 16 * 16, 2 * card.halo, 128)
+
+
 def _check_other(src: Path, dst: str | os.PathLike[str]) -> None:
     """Refuse to write a file over itself, whatever path or link names it."""
     if os.path.exists(dst) and os.path.exists(src) and os.path.samefile(src, dst):
@@ -293,18 +302,21 @@ def _coding(quality: int | str | JpegInfo, whole: Layout) -> Coding:
 
 def _check_strength(strength: float | Array, whole: Layout) -> float | Planes:
     """The strength as a float, or as a map of the picture's size."""
-    values = np.asarray(strength, np.float32)
+    values = _share("strength", strength)
     if values.ndim and values.shape != (whole.height, whole.width):
         raise InputError(
             f"the strength map has shape {values.shape}; it must have the picture's, {(whole.height, whole.width)}"
         )
-    _check_shares(strength=values)
     return values if values.ndim else float(values)
 
 
-def _check_shares(**shares: float | Planes) -> None:
-    """Refuse what is not a share, 0..1."""
-    for name, share in shares.items():
-        low, high = float(np.min(share)), float(np.max(share))
-        if not (low >= 0 and high <= 1):
-            raise InputError(f"{name} runs from {low:g} to {high:g}; it must lie in 0..1")
+def _share(name: str, share: float | Array) -> Planes:
+    """A share of the change, 0..1, or a map of shares."""
+    try:
+        values = np.asarray(share, np.float32)
+        low, high = float(values.min()), float(values.max())
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{name} is {share!r}; it must be a number in 0..1") from error
+    if not (low >= 0 and high <= 1):
+        raise InputError(f"{name} runs from {low:g} to {high:g}; it must lie in 0..1")
+    return values
