@@ -254,10 +254,23 @@ def test_a_damaged_block_does_not_keep_the_rest_from_being_read():
 
 def test_a_damaged_tag_does_not_keep_a_tiff_from_being_read():
     stream = io.BytesIO()
-    Image.new("L", (4, 4), 7).save(stream, "TIFF", dpi=(300, 300))
-    file = bytearray(stream.getvalue())
-    at = file.index(struct.pack("<HHI", 296, 3, 1))
-    file[at : at + 4] = struct.pack("<HH", 700, 4)  # an XMP block that is a number
-    read = read_image(bytes(file))
+    tags = Image.Exif()
+    tags[Base.Orientation] = 6
+    Image.new("L", (4, 4), 7).save(stream, "TIFF", exif=tags)
+    short = struct.pack("<HHI", Base.Orientation, 3, 1)
+    file = stream.getvalue().replace(short, struct.pack("<HHI", Base.Orientation, 10, 1))  # now a fraction
+    assert file != stream.getvalue()
+    read = read_image(file)
     assert (read.pixels == 7).all()
-    assert read.metadata.xmp == b""
+    assert read.metadata == Metadata()
+
+
+@pytest.mark.parametrize("byteorder", ["<", ">"])
+def test_iptc_stored_as_numbers_is_found(byteorder):
+    tifffile = pytest.importorskip("tifffile", reason="needs tifffile")
+    whole = IPTC + bytes(-len(IPTC) % 4)
+    numbers = struct.unpack(f"{byteorder}{len(whole) // 4}I", whole)
+    stream = io.BytesIO()
+    more = [(33723, 4, len(numbers), numbers, True)]
+    tifffile.imwrite(stream, np.zeros((4, 4), np.uint8), byteorder=byteorder, extratags=more)
+    assert read_image(stream.getvalue()).metadata.iptc == whole

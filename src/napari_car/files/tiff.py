@@ -87,9 +87,8 @@ def _metadata(stream: IO[bytes]) -> Metadata:
     tags.bigtiff, tags.endian = big, order
     tags.load_from_fp(stream, offset)
     blocks = {tag: tags.get(tag, b"") for tag in (_ICC, _XMP, _IPTC)}
-    iptc = blocks[_IPTC]
-    if isinstance(iptc, tuple):  # stored as 32-bit numbers by some programs
-        blocks[_IPTC] = struct.pack(f"{order}{len(iptc)}I", *iptc)
+    if isinstance(blocks[_IPTC], int):  # stored as 32-bit numbers by some programs; Pillow gives the first
+        blocks[_IPTC] = _iptc_of_numbers(stream)
     dpi = exif_dpi(tags)
     for tag in [tag for tag in tags if tag in _STRUCTURE]:
         del tags[tag]
@@ -97,6 +96,15 @@ def _metadata(stream: IO[bytes]) -> Metadata:
     exif = exif_block(tags) if len(tags) else b""
     icc, xmp, iptc = (value if isinstance(value, bytes) else b"" for value in blocks.values())
     return Metadata(exif=exif, icc=icc, xmp=xmp, iptc=iptc, dpi=dpi)
+
+
+def _iptc_of_numbers(stream: IO[bytes]) -> bytes:
+    """Return IPTC records that are stored as 32-bit numbers."""
+    import tifffile
+
+    stream.seek(0)
+    with silent_log("tifffile"), tifffile.TiffFile(stream) as tiff:
+        return bytes(tiff.pages.first.tags[_IPTC].value)
 
 
 def _pages_by_pillow(stream: IO[bytes], max_pixels: int) -> tuple[list[NDArray[Any]], bytes]:
