@@ -165,9 +165,8 @@ def restore_steps(
     session = session or open_session(model)
     card = session.card
     phase = (coding.grid_phase[0] % card.align, coding.grid_phase[1] % card.align)
-    plan = plan_tiles(
-        whole.height, whole.width, tile=tile or _default_tile(card), halo=card.halo, align=card.align, phase=phase
-    )
+    side = _default_tile(card) if tile is None else tile
+    plan = plan_tiles(whole.height, whole.width, tile=side, halo=card.halo, align=card.align, phase=phase)
 
     def restore_tile(picture: Array, target: Array, tile: Tile) -> None:
         residual = session.run(to_planes(picture, *tile.read), coding)[:, *tile.crop.slices]
