@@ -84,4 +84,9 @@ class MissingExtraError(CarError, ImportError):
     """
 
     def __init__(self, feature: str, extra: str) -> None:
-        super().__init__(f"{feature} needs: pip install 'napari-car[{extra}]'")
+        self.feature = feature
+        self.extra = extra
+        super().__init__(feature, extra)
+
+    def __str__(self) -> str:
+        return f"{self.feature} needs: pip install 'napari-car[{self.extra}]'"
