@@ -1,0 +1,79 @@
+"""What importing and asking for help may cost, and what is public."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import subprocess
+import sys
+
+import pytest
+
+import napari_car
+from napari_car.cli import COMMANDS
+
+HEAVY = {"onnxruntime", "napari", "qtpy", "torch", "dask", "matplotlib", "skimage", "scipy", "onnx"}
+
+
+def loaded(code: str) -> set[str]:
+    """Top-level modules that are loaded after ``code`` ran in a process of its own."""
+    script = f"import sys\n{code}\nimport json\nprint(json.dumps(sorted({{m.split('.')[0] for m in sys.modules}})))"
+    output = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
+    return set(json.loads(output.splitlines()[-1]))
+
+
+def test_importing_loads_nothing_heavy() -> None:
+    assert not HEAVY & loaded("import napari_car")
+
+
+def test_listing_models_loads_nothing_heavy() -> None:
+    assert not HEAVY & loaded("import napari_car; napari_car.list_models()")
+
+
+def test_help_loads_nothing_heavy() -> None:
+    assert not HEAVY & loaded("from napari_car.cli import main; assert main([]) == 0")
+
+
+@pytest.mark.parametrize("command", [c for c in COMMANDS if c not in ("train", "export")])
+def test_help_of_a_command_loads_nothing_heavy(command: str) -> None:
+    code = f"""
+from napari_car.cli import main
+try:
+    main([{command!r}, "--help"])
+except SystemExit as exit:
+    assert exit.code == 0
+"""
+    assert not HEAVY & loaded(code)
+
+
+def test_public_names_are_sorted_documented_and_there() -> None:
+    names = napari_car.__all__
+    assert names == sorted(names)
+    assert len(set(names)) == len(names)
+    for name in names:
+        public = getattr(napari_car, name)
+        assert inspect.getdoc(public), name
+        if inspect.isclass(public) and not issubclass(public, Exception):
+            for member, value in vars(public).items():
+                if not member.startswith("_") and (inspect.isfunction(value) or isinstance(value, property)):
+                    assert inspect.getdoc(value), f"{name}.{member}"
+
+
+def test_everything_defined_for_users_is_exported() -> None:
+    found = {
+        name
+        for name, value in vars(napari_car).items()
+        if not name.startswith("_") and getattr(value, "__module__", "").startswith("napari_car")
+    }
+    assert found == set(napari_car.__all__)
+
+
+@pytest.mark.parametrize("name", [n for n in napari_car.__all__ if inspect.isfunction(getattr(napari_car, n))])
+def test_public_functions_are_typed_and_say_what_they_take(name: str) -> None:
+    function = getattr(napari_car, name)
+    signature = inspect.signature(function)
+    assert signature.return_annotation is not inspect.Signature.empty
+    assert all(p.annotation is not inspect.Parameter.empty for p in signature.parameters.values())
+    text = inspect.getdoc(function) or ""
+    refers = "Parameters and errors are those of" in text
+    assert refers or not signature.parameters or all(p in text for p in signature.parameters), name
