@@ -15,7 +15,7 @@ from collections.abc import Sequence
 
 COMMANDS = {
     "restore": ("napari_car.cli.restore", "remove the artifacts of JPEG compression from pictures"),
-    "demo": ("napari_car.cli.demo", "show on a sample what is done"),
+    "demo": ("napari_car.cli.demo", "restore a sample and show before and after"),
     "models": ("napari_car.cli.models", "list the bundled models"),
     "info": ("napari_car.cli.info", "tell how a JPEG file was compressed"),
     "evaluate": ("napari_car.evaluate", "measure models on a data set"),
@@ -49,7 +49,20 @@ def main(argv: Sequence[str] | None = None) -> int:
         Arguments after the program's name; those of the process for None.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
-    name = arguments[0] if arguments else "--help"
+    try:
+        code = _answer(arguments[0] if arguments else "--help", arguments[1:])
+        sys.stdout.flush()
+        return code
+    except KeyboardInterrupt:
+        print("napari-car: stopped", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # the reader of our output has gone, as in `napari-car models | head -1`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+
+
+def _answer(name: str, arguments: list[str]) -> int:
+    """Do what the first argument asks for: help, the version, or a sub-command."""
     if name in ("-h", "--help"):
         print(_USAGE.format(commands="\n".join(f"  {c:<10}{about}" for c, (_, about) in COMMANDS.items())))
         return 0
@@ -61,14 +74,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if name not in COMMANDS:
         print(f"napari-car: there is no command {name!r}; there are {', '.join(COMMANDS)}", file=sys.stderr)
         return 2
-    try:
-        return _run(name, arguments[1:])
-    except KeyboardInterrupt:
-        print("napari-car: stopped", file=sys.stderr)
-        return 130
-    except BrokenPipeError:  # the reader of our output has gone, as in `napari-car models | head -1`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
+    return _run(name, arguments)
 
 
 def _run(name: str, arguments: list[str]) -> int:

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from napari_car.cards import DEFAULT_MODEL
 from napari_car.errors import FileError, InputError
 from napari_car.files import check_target
 from napari_car.metrics import psnr
@@ -38,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--quality", metavar="1..100", type=int, default=10, help="IJG quality to compress at (default: %(default)s)"
     )
-    parser.add_argument("--model", metavar="ID", help="one of 'napari-car models'")
+    parser.add_argument("--model", metavar="ID", help=f"one of 'napari-car models' (default: {DEFAULT_MODEL})")
     parser.add_argument("--force", action="store_true", help="overwrite the pictures of an earlier demo")
 
 

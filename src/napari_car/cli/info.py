@@ -9,11 +9,16 @@ from typing import Any
 
 from napari_car.jpeg.header import JpegInfo, read_jpeg
 
+EXAMPLES = """\
+examples:
+  napari-car info photo.jpg              quality, sampling and quantization tables
+  napari-car info photo.jpg --json       the same for programs"""
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of ``napari-car info``."""
     parser.add_argument("file", metavar="FILE", type=Path, help="a JPEG file")
-    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument("--json", action="store_true", help="print it as JSON")
 
 
 def run(options: argparse.Namespace) -> int:

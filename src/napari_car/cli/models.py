@@ -6,6 +6,10 @@ import argparse
 
 from napari_car.cards import DEFAULT_MODEL, list_models
 
+EXAMPLES = """\
+example:
+  napari-car models                      ids, cost and gain; --model of the other commands takes an id"""
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Take no options."""

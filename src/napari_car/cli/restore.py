@@ -8,6 +8,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from napari_car.cards import DEFAULT_MODEL
 from napari_car.errors import CarError, InputError
 from napari_car.restore import Options, restore_file_steps
 from napari_car.session import PROVIDERS, open_session
@@ -23,15 +24,22 @@ examples:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of ``napari-car restore``."""
-    parser.add_argument("inputs", metavar="IN", nargs="+", type=Path, help="picture to restore")
-    parser.add_argument("-o", "--output", metavar="OUT", type=Path, help="file to write, or a folder that exists")
-    parser.add_argument("--force", action="store_true", help="overwrite an output that exists")
-    parser.add_argument("--model", metavar="ID", help="one of 'napari-car models'")
-    parser.add_argument("--quality", metavar="auto|1..100", default="auto", help="IJG quality it was saved at")
-    parser.add_argument("--strength", metavar="0..1", type=float, default=1.0, help="share of the change to apply")
-    parser.add_argument("--bit-depth", choices=[8, 16], type=int, help="of the output; that of the input without")
-    parser.add_argument("--provider", metavar="NAME", default="auto", help=f"auto or {', '.join(PROVIDERS)}")
-    parser.add_argument("--threads", metavar="N", type=int, help="tiles worked on side by side; one a core without")
+    add = parser.add_argument
+    add("inputs", metavar="IN", nargs="+", type=Path, help="a JPEG, or a picture in another format that was one once")
+    add(
+        "-o", "--output", metavar="OUT", type=Path,
+        help="file to write, its extension is the format, or a folder that exists (default: IN.restored.png beside IN)",
+    )  # fmt: skip
+    add("--force", action="store_true", help="overwrite an output that exists")
+    add("--model", metavar="ID", help=f"one of 'napari-car models' (default: {DEFAULT_MODEL})")
+    add(
+        "--quality", metavar="auto|1..100", default="auto",
+        help="IJG quality it was compressed at (default: auto, what the file says)",
+    )  # fmt: skip
+    add("--strength", metavar="0..1", type=float, default=1.0, help="share of the change to apply (default: 1)")
+    add("--bit-depth", choices=[8, 16], type=int, help="bits a channel of the output (default: as the input)")
+    add("--provider", metavar="NAME", default="auto", help=f"what computes: auto (default), {', '.join(PROVIDERS)}")
+    add("--threads", metavar="N", type=int, help="tiles worked on side by side (default: one a core)")
 
 
 def run(options: argparse.Namespace) -> int:
