@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from dataclasses import fields
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
@@ -174,9 +175,11 @@ def _open_weights(card: ModelCard, weights: Weights, provider: str) -> onnxrunti
     outputs = [node.name for node in session.get_outputs()]
     if found != expected or outputs != ["residual"]:
         raise ModelError(
-            f"model {card.id!r}: {weights.file} maps {found} to {outputs}; "
-            f"by the card it is {expected} to ['residual']"
+            f"model {card.id!r}: {weights.file} maps {found} to {outputs}; by the card it is {expected} to ['residual']"
         )
+    known = [field.name for field in fields(Coding)]
+    if unknown := [name for name in card.conditioning if name not in known]:
+        raise ModelError(f"model {card.id!r} is to be told {', '.join(unknown)}; what is known: {', '.join(known)}")
     told = session.get_inputs()[-1].shape[-1]
     if card.conditioning and told != len(card.conditioning):
         raise ModelError(
