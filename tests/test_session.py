@@ -1,0 +1,207 @@
+"""Sessions: the provider that was asked for, weights that fit their card, and errors in clear words."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import types
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import pytest
+
+from napari_car import InferenceError, InputError, ModelError, Session, load_card, open_session, restore, session
+from napari_car.cards import ModelCard, Weights
+from napari_car.jpeg.coding import Coding
+from napari_car.session import PROVIDERS
+
+CODING = Coding.from_quality(20)
+PLANES = np.full((3, 32, 32), 0.5, np.float32)
+
+
+def offering(monkeypatch: pytest.MonkeyPatch, *names: str, starting: tuple[str, ...] = ("cpu",)) -> list[Any]:
+    """Let onnxruntime offer ``names``, of which only ``starting`` start; returns what sessions asked for."""
+    asked: list[Any] = []
+
+    class Started:
+        def __init__(self, content: bytes, options: Any, providers: list[str]) -> None:
+            asked.append(providers)
+            self._session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+            self._providers = [p for p in providers if p in [PROVIDERS[name][0] for name in starting]]
+
+        def get_providers(self) -> list[str]:
+            return self._providers
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._session, name)
+
+    fake = types.SimpleNamespace(
+        get_available_providers=lambda: [PROVIDERS[name][0] for name in names],
+        SessionOptions=onnxruntime.SessionOptions,
+        InferenceSession=Started,
+    )
+    monkeypatch.setattr(session, "_onnxruntime", lambda: fake)
+    return asked
+
+
+def test_auto_takes_the_cpu_and_int8_here() -> None:
+    opened = open_session(provider="auto")
+    assert opened.provider in PROVIDERS
+    if onnxruntime.get_available_providers()[-1:] == ["CPUExecutionProvider"] and opened.provider == "cpu":
+        assert opened.precision == "int8"
+
+
+@pytest.mark.parametrize(
+    ("offered", "best", "precision"),
+    [
+        (("cpu",), "cpu", "int8"),
+        (("cpu", "openvino"), "openvino", "int8"),
+        (("cpu", "webgpu"), "webgpu", "fp32"),
+        (("webgpu", "coreml", "cpu"), "coreml", "fp32"),
+        (("cpu", "openvino", "directml"), "directml", "fp32"),
+        (("openvino", "cuda", "cpu"), "cuda", "fp32"),
+    ],
+)
+def test_auto_takes_the_best_that_is_offered(
+    offered: tuple[str, ...],
+    best: str,
+    precision: str,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    offering(monkeypatch, *offered)
+    with caplog.at_level(logging.INFO, "napari_car"):
+        opened = open_session("car-s")
+    assert (opened.provider, opened.precision) == (best, precision)
+    assert f"car-s runs in {precision} on {best}" in caplog.text
+
+
+def test_an_unknown_provider_names_those_there_are() -> None:
+    with pytest.raises(InputError) as error:
+        open_session(provider="abacus")
+    assert "'abacus'" in str(error.value)
+    assert all(name in str(error.value) for name in ("auto", *PROVIDERS))
+
+
+@pytest.mark.parametrize("provider", [name for name in PROVIDERS if name != "cpu"])
+def test_a_missing_provider_says_how_to_get_it(provider: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    offering(monkeypatch, "cpu")
+    with pytest.raises(InputError) as error:
+        open_session(provider=provider)
+    assert all(word in str(error.value) for word in (repr(provider), "offers cpu", PROVIDERS[provider][1]))
+
+
+def test_a_provider_that_does_not_start_is_told(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    asked = offering(monkeypatch, "cuda", "cpu")
+    opened = open_session("car-s", provider="cuda", threads=1)
+    with caplog.at_level(logging.WARNING, "napari_car"):
+        opened.run(PLANES, CODING)
+    assert asked == [["CUDAExecutionProvider", "CPUExecutionProvider"]]
+    assert "provider cuda did not start" in caplog.text
+    assert "CPUExecutionProvider" in caplog.text
+
+
+def test_a_provider_that_starts_is_not_spoken_of(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    offering(monkeypatch, "cuda", "cpu", starting=("cuda", "cpu"))
+    opened = open_session("car-s", provider="cuda", threads=1)
+    with caplog.at_level(logging.WARNING, "napari_car"):
+        opened.run(PLANES, CODING)
+    assert not caplog.text
+
+
+@pytest.mark.parametrize("threads", [0, -2])
+def test_threads_must_be_positive(threads: int) -> None:
+    with pytest.raises(InputError, match=f"threads is {threads}"):
+        open_session(threads=threads)
+
+
+def test_an_unknown_precision_names_those_there_are() -> None:
+    with pytest.raises(ModelError, match="no int4 weights; it has int8, fp32"):
+        open_session(precision="int4")
+
+
+def test_threads_do_not_change_pixels(photo: Any) -> None:
+    one, three = (
+        restore(photo, quality=20, session=open_session("car-s", provider="cpu", threads=n), tile=16) for n in (1, 3)
+    )
+    np.testing.assert_array_equal(one, three)
+
+
+def test_int8_is_near_fp32(photo: Any, reference: Any) -> None:
+    errors = {
+        precision: float(
+            np.mean(
+                (
+                    restore(photo, quality=20, session=open_session(provider="cpu", precision=precision))
+                    - 1.0 * reference
+                )
+                ** 2
+            )
+        )
+        for precision in ("int8", "fp32")
+    }
+    assert 10 * np.log10(errors["int8"] / errors["fp32"]) < 0.05  # dB
+
+
+def with_weights(folder: Path, content: bytes, **changes: Any) -> Session:
+    """A session of the default model's card with another file in it."""
+    (folder / "mine.onnx").write_bytes(content)
+    weights = Weights("mine.onnx", hashlib.sha256(content).hexdigest(), "int8")
+    card: ModelCard = replace(load_card("car-s"), folder=folder, weights=(weights,), **changes)
+    return Session(card, "cpu", "int8", 1)
+
+
+def graph_of(model: str) -> bytes:
+    """The first file of a bundled model."""
+    card = load_card(model)
+    return card.read(card.weights[0])
+
+
+def test_a_file_that_is_no_graph_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"'car-s': mine\.onnx cannot be opened by onnxruntime") as error:
+        with_weights(tmp_path, b"not a graph at all").run(PLANES, CODING)
+    assert error.value.__cause__ is not None
+
+
+@pytest.mark.parametrize(
+    ("model", "conditioning", "said"),
+    [
+        ("arcnn", ("luma_scale",), r"mine\.onnx maps \['image'\].*\['image', 'condition'\]"),
+        ("car-s", (), r"mine\.onnx maps \['image', 'condition'\].*\['image'\]"),
+        ("car-s", ("luma_scale",), r"mine\.onnx is told 3 values .* names 1"),
+    ],
+)
+def test_a_graph_that_does_not_fit_its_card_is_refused(
+    model: str, conditioning: tuple[str, ...], said: str, tmp_path: Path
+) -> None:
+    with pytest.raises(ModelError, match=said):
+        with_weights(tmp_path, graph_of(model), conditioning=conditioning).run(PLANES, CODING)
+
+
+def test_a_condition_that_we_cannot_tell_is_refused(tmp_path: Path) -> None:
+    told = ("luma_scale", "chroma_scale", "weather")
+    with pytest.raises(ModelError, match="weather"):
+        with_weights(tmp_path, graph_of("car-s"), conditioning=told).run(PLANES, CODING)
+
+
+def test_a_run_that_fails_is_chained() -> None:
+    with pytest.raises(InferenceError, match=r"'car-s' failed on 'cpu' with a tile of 15x15 px") as error:
+        open_session("car-s", provider="cpu").run(PLANES[:, :15, :15], CODING)
+    assert error.value.__cause__ is not None
+
+
+def test_a_failure_in_a_tile_ends_the_restoration(photo: Any, tmp_path: Path) -> None:
+    with pytest.raises(InferenceError):
+        restore(photo, session=with_weights(tmp_path, graph_of("car-s"), align=1, halo=9), tile=15)
+
+
+def test_a_session_tells_what_it_is() -> None:
+    text = repr(open_session("arcnn", provider="cpu", threads=1))
+    assert text == "Session('arcnn', provider='cpu', precision='int8', threads=1)"
