@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from functools import cache
 from pathlib import Path
-from typing import Any
+from types import UnionType
+from typing import Any, get_args, get_origin, get_type_hints
 
 from napari_car.errors import ModelError
 
@@ -58,6 +59,8 @@ class ModelCard:
         How far beyond a cell of the ``align`` grid that cell's output depends on the image, px; measured at export.
     align
         Grid on which tiles must start, px.
+    bytes_per_px
+        Memory of a run, bytes per pixel of a tile, measured at export.
     conditioning
         What the network is told of the picture, in order, of ``luma_scale``, ``chroma_scale`` (IJG percent) and
         ``chroma_subsampling`` (0 none, 1 in both directions); empty for none.
@@ -82,6 +85,7 @@ class ModelCard:
     kmac_per_px: float
     halo: int
     align: int
+    bytes_per_px: int
     conditioning: tuple[str, ...]
     qualities: tuple[int, int]
     weights: tuple[Weights, ...]
@@ -98,7 +102,7 @@ class ModelCard:
     @property
     def size(self) -> int:
         """Bytes of all files."""
-        return sum((self.folder / w.file).stat().st_size for w in self.weights)
+        return sum(len(self.read(w)) for w in self.weights)
 
     def gain(self, quality: int, data: str = "live1") -> float | None:
         """PSNR over that of the JPEG by the card's own results, dB; None where it was not measured."""
@@ -187,15 +191,29 @@ def read_card(folder: Path) -> ModelCard:
         for key in ("conditioning", "qualities", "results"):
             content[key] = tuple(content.get(key, ()))
         card = ModelCard(**content, folder=folder)
+        _check_kinds(card)
+        for weights in card.weights:
+            _check_kinds(weights)
     except OSError as error:
         raise ModelError(f"{path} cannot be read: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ModelError(f"{path} is not TOML: {error}") from error
     except (KeyError, TypeError, AttributeError) as error:
-        raise ModelError(f"{path} lacks a key or has one too many ({error}); known are {_keys()}") from error
+        raise ModelError(f"{path} has a key missing, unknown or wrong ({error}); known are {_keys()}") from error
+    if not card.weights:
+        raise ModelError(f"{path} lists no weights; it needs one [[weights]] table or more")
     if card.id != folder.name:
         raise ModelError(f"{path} is of model {card.id!r}; it must carry its folder's name, {folder.name!r}")
     return card
+
+
+def _check_kinds(declared: ModelCard | Weights) -> None:
+    """Raise TypeError for a value of another kind than its key's annotation says."""
+    for key, hint in get_type_hints(type(declared)).items():
+        value, kinds = getattr(declared, key), get_args(hint) if isinstance(hint, UnionType) else (hint,)
+        plain = tuple(get_origin(kind) or kind for kind in kinds)
+        if not isinstance(value, (*plain, int) if float in plain else plain) or isinstance(value, bool):
+            raise TypeError(f"{key} is {value!r}")
 
 
 def _keys() -> str:

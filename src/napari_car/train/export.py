@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import json
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -16,9 +15,10 @@ import torch
 from torch import nn
 
 from napari_car.cards import read_card
-from napari_car.errors import FileError, InputError, ModelError
+from napari_car.errors import FileError, ModelError
 from napari_car.train import checkpoint
 from napari_car.train.degradation import Degradation, condition
+from napari_car.train.footprint import bytes_per_px
 from napari_car.train.graph import OPSET, halve_weights, to_onnx
 from napari_car.train.networks import MCU, CarNet, FastARCNN, residual_scale
 from napari_car.train.pool import find_pictures, load, split
@@ -27,54 +27,25 @@ from napari_car.train.receptive import receptive_radius
 from napari_car.train.recipe import Recipe
 
 CALIBRATION_CROPS = 48
-RESULT_KEYS = ("data", "quality", "model", "precision", "psnr", "ssim", "psnr_b", "images")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of ``napari-car export``."""
-    parser.add_argument("checkpoints", type=Path, nargs="*", help="checkpoint files, or the folder that holds them")
+    parser.add_argument("checkpoints", type=Path, nargs="+", help="checkpoint files, or the folder that holds them")
     parser.add_argument("--to", type=Path, required=True, help="model folder; its name is the model's id")
-    parser.add_argument("--images-dir", type=Path, help="training pictures, for calibration; needed for checkpoints")
+    parser.add_argument("--images-dir", type=Path, required=True, help="training pictures, for calibration")
     parser.add_argument("--summary", help="one sentence for the card; that of the card in the folder without")
-    parser.add_argument("--results", type=Path, help="rows of 'napari-car evaluate --format json' to put on the card")
 
 
 def run(options: argparse.Namespace) -> int:
-    """Export all checkpoints given into one model folder, and put results on its card."""
+    """Export all checkpoints given into one model folder."""
     given: list[Path] = options.checkpoints
-    if given and options.images_dir is None:
-        raise InputError("checkpoints are quantized on training pictures: give --images-dir")
     paths = [path for item in given for path in (sorted(item.glob("*.safetensors")) if item.is_dir() else [item])]
-    if given and not paths:
+    if not paths:
         raise FileError("holds no checkpoint (*.safetensors)", given[0])
-    if paths:
-        export(paths, options.to, options.images_dir, options.summary)
-    if options.results is not None:
-        record(options.to, options.results)
+    export(paths, options.to, options.images_dir, options.summary)
     print(options.to / "card.toml")
     return 0
-
-
-def record(folder: Path, results: Path) -> None:
-    """Put the rows of an evaluation that are the model's or the JPEG's on its card, in place of those it had.
-
-    Raises
-    ------
-    FileError
-        If ``results`` is not what ``napari-car evaluate --format json`` prints.
-    """
-    card = tomllib.loads((folder / "card.toml").read_text("utf-8"))
-    try:
-        rows = json.loads(results.read_text("utf-8"))
-        card["results"] = [
-            {key: value for key, value in row.items() if key in RESULT_KEYS}
-            for row in rows
-            if row["model"] in ("jpeg", folder.name)
-        ]
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise FileError(f"holds no rows of an evaluation: {error}", results) from error
-    (folder / "card.toml").write_text(tomli_w.dumps(card), "utf-8")
-    (folder / "CARD.md").write_text(describe(folder), "utf-8")
 
 
 def export(checkpoints: list[Path], folder: Path, images: Path, summary: str | None = None) -> None:
@@ -100,9 +71,10 @@ def export(checkpoints: list[Path], folder: Path, images: Path, summary: str | N
             content = model.SerializeToString()
             name = f"{recipe.name}.{precision}.onnx"
             (folder / name).write_bytes(content)
-            table = {"file": name, "sha256": hashlib.sha256(content).hexdigest(), "precision": precision}
+            table: dict[str, Any] = {"file": name, "sha256": hashlib.sha256(content).hexdigest(), "precision": precision}
             weights.append(table | ({"quality": recipe.quality} if recipe.quality else {}))
     card = _card(folder, network, recipes, minutes, steps) | {"weights": sorted(weights, key=_order)}
+    card["bytes_per_px"] = max(bytes_per_px(folder / f"{recipe.name}.{precision}.onnx") for precision in files)
     if summary:
         card["summary"] = summary
     (folder / "card.toml").write_text(tomli_w.dumps(card), "utf-8")
@@ -118,6 +90,7 @@ def describe(folder: Path) -> str:
         "made for qualities": f"{card.qualities[0]} to {card.qualities[1]}",
         "told of the picture": ", ".join(card.conditioning) or "nothing",
         "halo, align": f"{card.halo} px, {card.align} px",
+        "memory of a run": f"{card.bytes_per_px} bytes/px",
         "ONNX opset": card.opset,
         "licence": card.licence,
     } | {key.replace("_", " "): value for key, value in card.training.items()}

@@ -30,7 +30,7 @@ def quantize(model: onnx.ModelProto, feeds: list[Feed], percentile: float = 99.9
     percentile
         Share of activations that a range holds, in percent; rare outliers are clipped so that the rest is finer.
     """
-    logging.getLogger().setLevel(logging.WARNING)  # the quantizer logs through the root logger
+    logging.getLogger().setLevel(logging.ERROR)  # the quantizer gives advice through the root logger
     with tempfile.TemporaryDirectory() as folder:
         source, target = Path(folder, "float.onnx"), Path(folder, "int8.onnx")
         onnx.save(model, source)
