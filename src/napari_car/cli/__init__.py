@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import io
 import logging
 import os
 import sys
@@ -49,6 +50,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         Arguments after the program's name; those of the process for None.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors=sys.getfilesystemencodeerrors())  # names of files may be any bytes
     try:
         code = _answer(arguments[0] if arguments else "--help", arguments[1:])
         sys.stdout.flush()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from pathlib import Path
 
@@ -45,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Restore each input; one that fails is named on stderr and does not stop the rest."""
     output: Path | None = options.output
-    into_folder = output is not None and output.is_dir()
+    into_folder = output is not None and os.path.isdir(output)  # Path.is_dir raises for a long name
     if output is not None and len(options.inputs) > 1 and not into_folder:
         raise InputError(f"{len(options.inputs)} inputs need a folder that exists as output; {output} is none")
     keywords: Options = {
@@ -81,4 +82,7 @@ def _restore(source: Path, target: Path | None, force: bool, keywords: Options) 
 
 def _quality(text: str) -> int | str:
     """The quality as a number where it is one; what is allowed is said by ``restore``."""
-    return int(text) if text.lstrip("-").isdigit() else text
+    try:
+        return int(text)
+    except ValueError:
+        return text
