@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -18,13 +19,6 @@ settings.register_profile("tests", deadline=None, derandomize=True)
 settings.load_profile("tests")
 
 
-def jpeg_bytes(pixels: NDArray[np.uint8], quality: int = 20, **options: object) -> bytes:
-    """Compress a picture, shape (H, W) or (H, W, 3), as a JPEG file."""
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "JPEG", quality=quality, **options)
-    return buffer.getvalue()
-
-
 @pytest.fixture(scope="session")
 def reference() -> NDArray[np.uint8]:
     """A photo before its compression, shape (96, 128, 3)."""
@@ -32,9 +26,21 @@ def reference() -> NDArray[np.uint8]:
 
 
 @pytest.fixture(scope="session")
-def photo_file(reference: NDArray[np.uint8]) -> bytes:
-    """The photo as a JPEG file of quality 20."""
-    return jpeg_bytes(reference)
+def to_jpeg() -> Callable[..., bytes]:
+    """The encoder: a picture, shape (H, W) or (H, W, 3), and Pillow's options to a file of quality 20."""
+
+    def encode(pixels: NDArray[np.uint8], **options: object) -> bytes:
+        buffer = io.BytesIO()
+        Image.fromarray(pixels).save(buffer, "JPEG", **{"quality": 20} | options)
+        return buffer.getvalue()
+
+    return encode
+
+
+@pytest.fixture(scope="session")
+def photo_file(reference: NDArray[np.uint8], to_jpeg: Callable[..., bytes]) -> bytes:
+    """The photo as a JPEG file."""
+    return to_jpeg(reference)
 
 
 @pytest.fixture(scope="session")
