@@ -31,22 +31,33 @@ class Degradation:
     Parameters
     ----------
     quality
-        One IJG quality for a network of one quality; None draws half from 5..40 and half from 5..100.
+        One IJG quality for a network of one quality; None draws half from 5..40 and half from 5..100, but for ``fine``.
     double
         Share of crops that are compressed twice, half of them on a shifted grid; the lower quality is the one told.
     grey
         Share of crops that are compressed as grey pictures.
+    fine
+        Share of crops that are compressed at 85..100, where a network easily does more harm than good.
+    clean
+        Share of crops that are not compressed at all, and told to be of quality 100.
     """
 
     quality: int | None = None
     double: float = 0.15
     grey: float = 0.04
+    fine: float = 0.1
+    clean: float = 0.03
 
     def __call__(self, crop: NDArray[np.uint8], rng: np.random.Generator) -> Degraded:
         """Compress ``crop`` (H, W, 3), H and W at least 32, and cut what the shift of a second grid costs."""
         if self.quality is not None:
             return Degraded(crop, recompress(crop, self.quality, "4:2:0"), condition(self.quality, "4:2:0"))
-        quality = int(rng.integers(5, 41 if rng.random() < 0.5 else 101))
+        if rng.random() < self.clean:
+            return Degraded(crop, crop, condition(100, str(rng.choice(list(SUBSAMPLINGS)))))
+        if rng.random() < self.fine:
+            quality = int(rng.integers(85, 101))
+        else:
+            quality = int(rng.integers(5, 41 if rng.random() < 0.5 else 101))
         subsampling = str(rng.choice(["4:2:0", "4:4:4", "4:2:2"], p=[0.65, 0.25, 0.1]))
         if rng.random() < self.grey:
             luma = np.asarray(Image.fromarray(crop).convert("L"))

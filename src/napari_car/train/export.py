@@ -17,14 +17,14 @@ from torch import nn
 from napari_car.cards import read_card
 from napari_car.errors import FileError, ModelError
 from napari_car.train import checkpoint
-from napari_car.train.degradation import Degradation, condition
+from napari_car.train.degradation import condition
 from napari_car.train.footprint import bytes_per_px
 from napari_car.train.graph import OPSET, halve_weights, to_onnx
 from napari_car.train.networks import MCU, CarNet, FastARCNN, residual_scale
 from napari_car.train.pool import find_pictures, load, split
 from napari_car.train.quantization import Feed, quantize
 from napari_car.train.receptive import receptive_radius
-from napari_car.train.recipe import Recipe
+from napari_car.train.recipe import Recipe, degradation
 
 CALIBRATION_CROPS = 48
 
@@ -71,7 +71,8 @@ def export(checkpoints: list[Path], folder: Path, images: Path, summary: str | N
             content = model.SerializeToString()
             name = f"{recipe.name}.{precision}.onnx"
             (folder / name).write_bytes(content)
-            table: dict[str, Any] = {"file": name, "sha256": hashlib.sha256(content).hexdigest(), "precision": precision}
+            digest = hashlib.sha256(content).hexdigest()
+            table: dict[str, Any] = {"file": name, "sha256": digest, "precision": precision}
             weights.append(table | ({"quality": recipe.quality} if recipe.quality else {}))
     card = _card(folder, network, recipes, minutes, steps) | {"weights": sorted(weights, key=_order)}
     card["bytes_per_px"] = max(bytes_per_px(folder / f"{recipe.name}.{precision}.onnx") for precision in files)
@@ -131,14 +132,14 @@ def _calibration(images: Path, recipe: Recipe) -> list[Feed]:
     """Degraded crops of training pictures, 128 px, over the qualities that the weights are for."""
     pictures, _ = split(find_pictures(images))
     rng = np.random.default_rng(recipe.seed)
-    degradation = Degradation(recipe.quality, recipe.double, recipe.grey)
+    degrade = degradation(recipe)
     feeds: list[Feed] = []
     while len(feeds) < CALIBRATION_CROPS:
         picture = load(pictures[rng.integers(len(pictures))])
         if min(picture.shape[:2]) < 160:
             picture = np.pad(picture, [(0, max(0, 160 - n)) for n in picture.shape[:2]] + [(0, 0)], "symmetric")
         y, x = (int(rng.integers(n - 159)) for n in picture.shape[:2])
-        crop = degradation(np.ascontiguousarray(picture[y : y + 160, x : x + 160]), rng)
+        crop = degrade(np.ascontiguousarray(picture[y : y + 160, x : x + 160]), rng)
         image = crop.degraded[:128, :128].transpose(2, 0, 1)[None].astype(np.float32) / np.float32(255)
         feeds.append({"image": image} | ({} if recipe.quality else {"condition": crop.condition[None]}))
     return feeds

@@ -16,11 +16,11 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from napari_car.train import checkpoint
-from napari_car.train.degradation import Degradation, condition, recompress
+from napari_car.train.degradation import condition, recompress
 from napari_car.train.muon import Muon
 from napari_car.train.networks import build, last_layer, residual_scale
 from napari_car.train.pool import Patches, find_pictures, load, split
-from napari_car.train.recipe import Recipe
+from napari_car.train.recipe import Recipe, degradation
 
 logger = logging.getLogger(__name__)
 
@@ -45,7 +45,7 @@ def fit(recipe: Recipe, images: Path, outputs: Path, *, device: str | None = Non
     training, held_out = split(find_pictures(images))
     run.steps_per_epoch = math.ceil(len(training) / recipe.batch)
     patches = Patches(
-        training, Degradation(recipe.quality, recipe.double, recipe.grey), patch=recipe.patch, batch=recipe.batch,
+        training, degradation(recipe), patch=recipe.patch, batch=recipe.batch,
         seed=recipe.seed + 1000 * run.step, augment=recipe.augment, in_memory=recipe.in_memory,
     )  # fmt: skip
     loader = DataLoader(patches, batch_size=None, num_workers=workers, prefetch_factor=4 if workers else None)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from napari_car.errors import FileError, InputError
+from napari_car.train.degradation import Degradation
 
 
 @dataclass(frozen=True)
@@ -32,8 +33,10 @@ class Recipe:
         Of the patches (``pool.Patches``), and the threads of the trainer.
     start
         Name of the weights of the same recipe that these start from, such as "q10".
-    double, grey
-        Shares of crops compressed twice, and as grey pictures.
+    double, grey, fine, clean
+        Shares of crops compressed twice, as grey pictures, at qualities from 85 up, and not at all.
+    label
+        Name of the weights, where it is not to follow from ``quality``: a first stage that others start from.
     """
 
     arch: str = "CarNet"
@@ -53,10 +56,15 @@ class Recipe:
     start: str | None = None
     double: float = 0.15
     grey: float = 0.04
+    fine: float = 0.1
+    clean: float = 0.03
+    label: str | None = None
 
     @property
     def name(self) -> str:
-        """Name of the weights: "q10" for one quality, "all" for a conditioned network."""
+        """Name of the weights: "q10" for one quality, "all" for a conditioned network, or the label."""
+        if self.label is not None:
+            return self.label
         return "all" if self.quality is None else f"q{self.quality}"
 
     def __post_init__(self) -> None:
@@ -84,6 +92,11 @@ def read_recipe(path: Path) -> list[Recipe]:
         if key not in known:
             raise FileError(f"has an unknown key {key!r}; known are {', '.join(sorted(known))}", path)
     return [Recipe(**common | table) for table in tables]
+
+
+def degradation(recipe: Recipe) -> Degradation:
+    """What is done to pictures by a recipe."""
+    return Degradation(recipe.quality, recipe.double, recipe.grey, recipe.fine, recipe.clean)
 
 
 def shorten(recipe: Recipe, minutes: float | None) -> Recipe:
