@@ -39,11 +39,11 @@ def fit(recipe: Recipe, images: Path, outputs: Path, *, device: str | None = Non
     outputs.mkdir(parents=True, exist_ok=True)
     path = outputs / f"{recipe.name}.safetensors"
     run = _Run(recipe, path, torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu")))
+    training, held_out = split(find_pictures(images))
+    run.steps_per_epoch = math.ceil(len(training) / recipe.batch)
     if run.fraction >= 1:
         logger.info("%s is finished", path)
         return path
-    training, held_out = split(find_pictures(images))
-    run.steps_per_epoch = math.ceil(len(training) / recipe.batch)
     patches = Patches(
         training, degradation(recipe), patch=recipe.patch, batch=recipe.batch,
         seed=recipe.seed + 1000 * run.step, augment=recipe.augment, in_memory=recipe.in_memory,
