@@ -121,9 +121,7 @@ def test_blocking_knows_the_grid():
 # --- properties ---------------------------------------------------------------------------------------------
 
 
-@given(
-    seed=st.integers(0, 999), height=st.integers(16, 40), width=st.integers(16, 40), error=st.integers(1, 60)
-)
+@given(seed=st.integers(0, 999), height=st.integers(16, 40), width=st.integers(16, 40), error=st.integers(1, 60))
 def test_every_metric_orders_by_damage(seed, height, width, error):
     reference = noise(seed, height, width) // 2 + 60
     signs = np.where(noise(seed + 1, height, width) % 2, 1, -1)
@@ -214,9 +212,7 @@ PUBLISHED_LIVE1 = {
 @pytest.mark.parametrize(("protocol", "quality"), PUBLISHED_LIVE1)
 def test_jpeg_rows_equal_the_published_ones(protocol, quality):
     prepare, score = PROTOCOLS[protocol].prepare, PROTOCOLS[protocol].score
-    references = [
-        prepare(read_image(item.reference)) for item in list_items(DATA / "live1", "live1", [quality])
-    ]
+    references = [prepare(read_image(item.reference)) for item in list_items(DATA / "live1", "live1", [quality])]
     scores = np.mean([score(reference, compress(reference, quality)) for reference in references], axis=0)
     published = PUBLISHED_LIVE1[protocol, quality].split()
     printed = [f"{value:.{len(text.split('.')[1])}f}" for value, text in zip(scores, published, strict=True)]
