@@ -5,6 +5,7 @@
 """
 
 from napari_car.cards import ModelCard, list_models, load_card
+from napari_car.diagnosis import Diagnosis, diagnose
 from napari_car.errors import (
     CarError,
     FileError,
@@ -14,6 +15,8 @@ from napari_car.errors import (
     MissingExtraError,
     ModelError,
 )
+from napari_car.jpeg.coding import Coding
+from napari_car.jpeg.estimate import JpegEstimate, estimate_jpeg
 from napari_car.jpeg.header import JpegInfo, read_jpeg
 from napari_car.restore import restore, restore_file, restore_file_steps, restore_steps
 from napari_car.session import Session, open_session
@@ -22,15 +25,20 @@ __version__ = "0.1.0"
 
 __all__ = [
     "CarError",
+    "Coding",
+    "Diagnosis",
     "FileError",
     "InferenceError",
     "InputError",
     "JpegError",
+    "JpegEstimate",
     "JpegInfo",
     "MissingExtraError",
     "ModelCard",
     "ModelError",
     "Session",
+    "diagnose",
+    "estimate_jpeg",
     "list_models",
     "load_card",
     "open_session",

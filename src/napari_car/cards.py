@@ -65,7 +65,9 @@ class ModelCard:
         What the network is told of the picture, in order, of ``luma_scale``, ``chroma_scale`` (IJG percent) and
         ``chroma_subsampling`` (0 none, 1 in both directions); empty for none.
     qualities
-        Lowest and highest IJG quality for which the model was made.
+        Lowest and highest IJG quality at which the model helps, with chroma subsampled.
+    qualities_444
+        The same for pictures without chroma subsampling, and for grey ones.
     weights
         The files.
     opset
@@ -88,6 +90,7 @@ class ModelCard:
     bytes_per_px: int
     conditioning: tuple[str, ...]
     qualities: tuple[int, int]
+    qualities_444: tuple[int, int]
     weights: tuple[Weights, ...]
     opset: int
     training: Mapping[str, Any] = field(default_factory=dict)
@@ -188,7 +191,7 @@ def read_card(folder: Path) -> ModelCard:
     try:
         content = tomllib.loads(path.read_text("utf-8"))
         content["weights"] = tuple(Weights(**table) for table in content["weights"])
-        for key in ("conditioning", "qualities", "results"):
+        for key in ("conditioning", "qualities", "qualities_444", "results"):
             content[key] = tuple(content.get(key, ()))
         card = ModelCard(**content, folder=folder)
         _check_kinds(card)

@@ -6,6 +6,7 @@ faces turn each step into a bar. Closing the generator cancels.
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 from collections import deque
@@ -19,6 +20,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from napari_car.cards import ModelCard
+from napari_car.diagnosis import Diagnosis, diagnose
 from napari_car.errors import FileError, InputError
 from napari_car.files import check_target, read_image, write_image
 from napari_car.jpeg.coding import Coding
@@ -38,11 +40,13 @@ from napari_car.pixels import (
 from napari_car.session import Session, open_session
 from napari_car.tiling import Tile, plan_tiles
 
+logger = logging.getLogger(__name__)
+
 TILE_MEMORY = 64e6
 """Memory for one run of a model where no tile is asked for, bytes."""
 
-BLIND_QUALITY = 30
-"""The quality taken where nothing is known of the picture."""
+Quality = int | str | Coding | JpegInfo | None
+"""How a picture was compressed: IJG quality 1..100, "auto", all that is known of its coding, or None for not at all."""
 
 Result = TypeVar("Result")
 Steps = Generator[tuple[int, int], None, Result]
@@ -52,7 +56,7 @@ class Options(TypedDict, total=False):
     """Keywords of ``restore``, for functions that pass them on."""
 
     model: str | None
-    quality: int | str | JpegInfo
+    quality: Quality
     strength: float | Array
     luma: float
     chroma: float
@@ -65,7 +69,7 @@ def restore(
     image: Array,
     *,
     model: str | None = None,
-    quality: int | str | JpegInfo = "auto",
+    quality: Quality = "auto",
     strength: float | Array = 1.0,
     luma: float = 1.0,
     chroma: float = 1.0,
@@ -83,7 +87,8 @@ def restore(
     model
         Id of ``list_models``; the default model for None.
     quality
-        IJG quality 1..100 at which the picture was compressed, the ``JpegInfo`` of its file, or "auto".
+        IJG quality 1..100 at which the picture was compressed, the ``JpegInfo`` of its file, a ``Coding``, or "auto":
+        what ``diagnose`` finds in the pixels. A picture that shows no compression comes back as it is, as for None.
     strength
         Share of the change that is applied, 0..1; 0 returns the pixels bit for bit. A number, or a map of shape (H, W).
     luma, chroma
@@ -137,7 +142,7 @@ def restore_steps(
     image: Array,
     *,
     model: str | None = None,
-    quality: int | str | JpegInfo = "auto",
+    quality: Quality = "auto",
     strength: float | Array = 1.0,
     luma: float = 1.0,
     chroma: float = 1.0,
@@ -161,19 +166,22 @@ def restore_steps(
     result = np.empty(image.shape, target_dtype(image, dtype))
     blend = _check_strength(strength, whole)
     luma, chroma = (float(_share(name, value)) for name, value in (("luma", luma), ("chroma", chroma)))
-    coding = _coding(quality, whole)
     session = session or open_session(model)
     card = session.card
-    phase = (coding.grid_phase[0] % card.align, coding.grid_phase[1] % card.align)
+    coding = _coding(quality, image, card)
+    row, column = coding.grid_phase if coding else (0, 0)
+    phase = (row % card.align, column % card.align)
     side = _default_tile(card) if tile is None else tile
     plan = plan_tiles(whole.height, whole.width, tile=side, halo=card.halo, align=card.align, phase=phase)
 
     def restore_tile(picture: Array, target: Array, tile: Tile) -> None:
-        residual = session.run(to_planes(picture, *tile.read), coding)[:, *tile.crop.slices]
-        residual = weigh(residual, luma, chroma)
         window = tile.write.slices
         share = blend if isinstance(blend, float) else blend[window]
-        add_residual(picture[window], residual, share, target[window])
+        if coding is None:
+            residual = np.zeros((3, *picture[window].shape[:2]), np.float32)
+        else:
+            residual = session.run(to_planes(picture, *tile.read), coding)[:, *tile.crop.slices]
+        add_residual(picture[window], weigh(residual, luma, chroma), share, target[window])
 
     jobs = (
         (picture, target, tile)
@@ -243,8 +251,10 @@ def restore_file_steps(
     # What will be written, without its pixels yet: a target that cannot hold it is refused before the work.
     shell = replace(picture, pixels=np.broadcast_to(np.zeros((), dtype), picture.pixels.shape))
     check_target(dst, shell, overwrite=overwrite)
-    if options.get("quality", "auto") == "auto" and picture.format == "JPEG":
-        options["quality"] = read_jpeg(src)
+    if options.get("quality", "auto") == "auto":
+        session = options["session"] = options.get("session") or open_session(options.get("model"))
+        info = read_jpeg(src) if picture.format == "JPEG" else None
+        options["quality"] = _told(diagnose(picture.pixels, info=info, card=session.card), src.name)
     restored = yield from restore_steps(picture.pixels, **options)
     return write_image(dst, replace(picture, pixels=restored), overwrite=overwrite)
 
@@ -288,15 +298,27 @@ def _check_other(src: Path, dst: str | os.PathLike[str]) -> None:
         raise FileError("is the original, which is never overwritten; give another name", dst)
 
 
-def _coding(quality: int | str | JpegInfo, whole: Layout) -> Coding:
-    """How the picture was coded, as told by the caller or by its file."""
+def _coding(quality: Quality, image: Array, card: ModelCard) -> Coding | None:
+    """How the picture was coded, as told or found out; None where it is to be left alone."""
+    if quality is None or isinstance(quality, Coding):
+        return quality
     if isinstance(quality, JpegInfo):
         return Coding.from_info(quality)
     if isinstance(quality, str) and quality == "auto":
-        return Coding.from_quality(BLIND_QUALITY)
+        return _told(diagnose(image, card=card))
     if isinstance(quality, bool) or not isinstance(quality, int | np.integer) or not 1 <= quality <= 100:
         raise InputError(f"quality is {quality!r}; it is 'auto' or a whole number from 1 to 100")
-    return Coding.from_quality(int(quality), "grey" if whole.is_grey else "4:2:0")
+    low, high = card.qualities
+    if not low <= quality <= high:
+        logger.warning("model %s was made for qualities %d to %d; %d may come out worse", card.id, low, high, quality)
+    return Coding.from_quality(int(quality), "grey" if layout(image).is_grey else "4:2:0")
+
+
+def _told(diagnosis: Diagnosis, name: str = "") -> Coding | None:
+    """Say in the log what was found, and give what follows from it."""
+    level = logging.WARNING if diagnosis.coding is None else logging.INFO
+    logger.log(level, "%s%s", f"{name}: " if name else "", diagnosis.sentence)
+    return diagnosis.coding
 
 
 def _check_strength(strength: float | Array, whole: Layout) -> float | Planes:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from napari_car.errors import InputError
+from napari_car.jpeg.estimate import JpegEstimate
 from napari_car.jpeg.header import JpegInfo
 from napari_car.jpeg.tables import quality_to_scale, scale_to_quality, table_scale
 
@@ -48,6 +50,14 @@ class Coding:
         scales = [table_scale(table, kind) for table, kind in zip(info.quant_tables, info.kinds, strict=True)]
         chroma = max((s for s, kind in zip(scales, info.kinds, strict=True) if kind == "chroma"), default=scales[0])
         return cls(scales[0], chroma, CHROMA_SUBSAMPLING.get(info.subsampling, 1.0))
+
+    @classmethod
+    def from_estimate(cls, estimate: JpegEstimate) -> Coding:
+        """The coding that pixels show; the estimate must have found one."""
+        if estimate.quality is None:
+            raise InputError("no JPEG compression was found, so there is no coding to be told")
+        coding = cls.from_quality(estimate.quality, estimate.subsampling or "4:2:0")
+        return replace(coding, grid_phase=estimate.mcu_phase)
 
     @property
     def quality(self) -> float:

@@ -48,6 +48,10 @@ def _table(text: str) -> NDArray[np.uint16]:
 BASE_TABLES: dict[Kind, NDArray[np.uint16]] = {"luma": _table(_LUMA), "chroma": _table(_CHROMA)}
 """Tables K.1 (luma) and K.2 (chroma), shape (8, 8), natural order: what IJG quality 50 writes."""
 
+_index = np.arange(8)
+BLOCK_DCT = np.sqrt(np.where(_index == 0, 1, 2) / 8)[:, None] * np.cos(np.pi * _index[:, None] * (2 * _index + 1) / 16)
+"""The orthonormal DCT-II of eight samples, shape (8, 8), one frequency a row. Source: ITU-T T.81 A.3.3."""
+
 BASELINE_MAX = 255
 EXTENDED_MAX = 32767
 """Largest divisor of 8-bit and of 16-bit tables (libjpeg ``jpeg_add_quant_table``)."""
@@ -252,10 +256,8 @@ def _coefficient_power(sigma: float) -> NDArray[np.float64]:
     """Variance of the DCT coefficients of a first-order Markov field with this standard deviation."""
     # Source: Jain, Fundamentals of Digital Image Processing (1989), 2.9 and 5.6; correlation 0.95 per pixel.
     index = np.arange(8)
-    basis = np.cos(np.pi * index[:, None] * (2 * index + 1) / 16) / 2
-    basis[0] /= np.sqrt(2)
     correlation = 0.95 ** np.abs(index[:, None] - index)
-    power = np.diag(basis @ correlation @ basis.T)
+    power = np.diag(BLOCK_DCT @ correlation @ BLOCK_DCT.T)
     return sigma**2 * np.outer(power, power)
 
 

@@ -88,7 +88,8 @@ def describe(folder: Path) -> str:
     facts = {
         "parameters": f"{card.parameters:,}",
         "computation": f"{card.kmac_per_px:g} kMAC/px",
-        "made for qualities": f"{card.qualities[0]} to {card.qualities[1]}",
+        "helps at qualities": "{} to {}".format(*card.qualities),
+        "without chroma subsampling": "{} to {}".format(*card.qualities_444),
         "told of the picture": ", ".join(card.conditioning) or "nothing",
         "halo, align": f"{card.halo} px, {card.align} px",
         "memory of a run": f"{card.bytes_per_px} bytes/px",
@@ -151,6 +152,7 @@ def _card(folder: Path, network: nn.Module, recipes: list[Recipe], minutes: floa
     old = tomllib.loads(path.read_text("utf-8")) if path.exists() else {}
     qualities = [r.quality for r in recipes if r.quality]
     align = MCU if isinstance(network, CarNet) else 2 if isinstance(network, FastARCNN) else 1
+    spread = [min(qualities), max(qualities)] if qualities else [1, 95]
     training = {"data": "unknown", "data_licences": "unknown", "recipe": "recipe.toml"} | old.get("training", {})
     return {
         "id": folder.name,
@@ -161,7 +163,8 @@ def _card(folder: Path, network: nn.Module, recipes: list[Recipe], minutes: floa
         "halo": receptive_radius(network, align),
         "align": align,
         "conditioning": ["luma_scale", "chroma_scale", "chroma_subsampling"] if isinstance(network, CarNet) else [],
-        "qualities": old.get("qualities", [min(qualities), max(qualities)] if qualities else [1, 100]),
+        "qualities": old.get("qualities", spread),
+        "qualities_444": old.get("qualities_444", spread),
         "opset": OPSET,
         "training": training | {"minutes": round(minutes, 1), "steps": steps, "seed": recipes[0].seed},
     }

@@ -1,0 +1,211 @@
+"""Find out from its pixels how a picture was compressed, however it is stored now."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_car.errors import InputError
+from napari_car.jpeg.dct import block_dct
+from napari_car.jpeg.lattice import EXACT_NOISE, Evidence, histogram, quality_evidence
+from napari_car.jpeg.subsampling import find_subsampling
+from napari_car.jpeg.tables import quality_to_scale
+from napari_car.jpeg.windows import Window, cut_windows
+
+Phase = tuple[int, int]
+
+# Chosen on photographs of the training pool, never on those of the test sets.
+_MIN_SIZE = 16  # pixels, so that each phase has a block
+_N_SEARCH_WINDOWS = 3
+_N_MINIMA = 3
+_FLOORS = (0.5, 4.0)  # grey levels below which a coefficient counts as zero: as it was decoded; compressed again
+_LATER_NOISE = (1.7, 3.0)  # standard deviations that a later compression at quality 90 to 70 leaves, grey levels
+_ENOUGH, _ENOUGH_EARLIER = 40.0, 60.0  # nats
+_ENOUGH_MEAN, _ENOUGH_EARLIER_MEAN = 0.05, 0.3  # nats per non-zero coefficient
+_COARSER = 1.5  # ratio of scales from which an earlier pass dominates what is seen
+_NATS_PER_DOUBT = 20.0  # coefficients are not independent: tempers evidence into confidence
+
+
+@dataclass(frozen=True)
+class JpegEstimate:
+    """What the pixels of a picture say of its compression.
+
+    Parameters
+    ----------
+    quality
+        IJG quality 1..97 of the compression that dominates what is seen; None if no compression is found.
+    grid_phase
+        Row and column of the first block boundary inside of the image, 0..7; (0, 0) if it was not cropped.
+    mcu_phase
+        The same for the MCU, 0..15 along subsampled axes.
+    subsampling
+        "grey", "4:4:4", "4:2:2", "4:4:0" or "4:2:0"; None where there is too little colour to tell.
+    confidence
+        How likely it is that quality (to within 2) and phase are right, 0..1.
+    last_quality, last_grid_phase
+        Of the last compression; those of the dominating one where no other is found.
+    """
+
+    quality: int | None
+    grid_phase: Phase
+    mcu_phase: Phase
+    subsampling: str | None
+    confidence: float
+    last_quality: int | None
+    last_grid_phase: Phase
+
+    @property
+    def is_double(self) -> bool:
+        """Whether the picture was compressed again, at a better quality, after the dominating compression."""
+        return (self.quality, self.grid_phase) != (self.last_quality, self.last_grid_phase)
+
+    @property
+    def is_aligned(self) -> bool:
+        """Whether the block grids of all compressions found coincide."""
+        return self.grid_phase == self.last_grid_phase
+
+
+@dataclass(frozen=True)
+class _Pass:
+    """One compression that the coefficients may have gone through."""
+
+    phase: Phase
+    noise: float
+    evidence: Evidence
+
+    @property
+    def quality(self) -> int:
+        return self.evidence.quality
+
+    @property
+    def total(self) -> float:
+        return float(self.evidence.total.max())
+
+    @property
+    def mean(self) -> float:
+        return float(self.evidence.mean[self.quality - 1])
+
+
+def estimate_jpeg(image: NDArray[Any]) -> JpegEstimate:
+    """Find quality, grid phase and subsampling of the JPEG compression that a picture went through.
+
+    Looks at a bounded number of windows, so that the time hardly grows with the size of the picture.
+
+    Parameters
+    ----------
+    image
+        Shape (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), alpha being ignored; leading axes are a stack of pictures that
+        were compressed alike. uint8, uint16, or float in [0, 1].
+
+    Returns
+    -------
+    JpegEstimate
+        With quality None where no compression is found.
+
+    Raises
+    ------
+    InputError
+        Another dtype or shape.
+
+    Examples
+    --------
+    >>> import io
+    >>> from PIL import Image
+    >>> from skimage import data
+    >>> file = io.BytesIO()
+    >>> Image.fromarray(data.astronaut()).save(file, "JPEG", quality=35)
+    >>> found = estimate_jpeg(np.asarray(Image.open(file))[3:, 6:])
+    >>> found.quality, found.grid_phase, found.subsampling, found.is_double
+    (35, (5, 2), '4:2:0', False)
+    >>> estimate_jpeg(data.astronaut()).quality is None
+    True
+    """
+    if not isinstance(image, np.ndarray):
+        raise InputError(f"the image is a {type(image).__name__}; it must be a numpy array")
+    windows = cut_windows(image)
+    if min(windows[0].luma.shape) < _MIN_SIZE:
+        return _answer(None, None, None, (0, 0), 0.0)
+    searched = windows[:_N_SEARCH_WINDOWS]
+    sharp, blunt = _grid_signs(searched)
+    lasts = _rank(searched, {(0, 0), *_minima(sharp)}, (EXACT_NOISE,))
+    earliers = _rank(searched, {lasts[0].phase, *_minima(blunt)}, _LATER_NOISE)
+    last = lasts[0] if lasts[0].total > _ENOUGH and lasts[0].mean > _ENOUGH_MEAN else None
+    earlier = next((found for found in earliers if _dominates(found, last)), None)
+    if earlier is None and last is None:
+        return _answer(None, None, None, (0, 0), _confidence(-lasts[0].total))
+    main, ranked = (earlier, earliers) if earlier else (lasts[0], lasts)
+    confidence = _confidence(_margin(main, ranked))
+    if all(window.rgb is None for window in windows):
+        return _answer(main, last, "grey", main.phase, confidence)
+    colored = [window.rgb for window in searched if window.rgb is not None]
+    return _answer(main, last, *find_subsampling(colored, main.quality, main.phase, main.noise), confidence)
+
+
+def _answer(
+    main: _Pass | None, last: _Pass | None, subsampling: str | None, mcu_phase: Phase, confidence: float
+) -> JpegEstimate:
+    """Put the findings together."""
+    last = last or main
+    return JpegEstimate(
+        quality=main.quality if main else None,
+        grid_phase=main.phase if main else (0, 0),
+        mcu_phase=mcu_phase,
+        subsampling=subsampling,
+        confidence=confidence,
+        last_quality=last.quality if last else None,
+        last_grid_phase=last.phase if last else (0, 0),
+    )
+
+
+def _grid_signs(windows: Sequence[Window]) -> NDArray[np.float64]:
+    """Mean log power of coefficients, shape (2, 8, 8): lowest at the phases where many were quantized to zero."""
+    signs = np.zeros((2, 8, 8))
+    for window in windows:
+        for top, left in np.ndindex(8, 8):
+            power = np.square(block_dct(window.luma[top:, left:])[..., 1:])
+            for sign, floor in zip(signs, _FLOORS, strict=True):
+                sign[top, left] += np.log(power + np.float32(floor**2)).mean(dtype=np.float64)
+    return signs
+
+
+def _minima(sign: NDArray[np.float64]) -> list[Phase]:
+    """The lowest phases of all, and the lowest of those whose eight neighbours are higher."""
+    shifts = [(dy, dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1) if (dy, dx) != (0, 0)]
+    neighbours = np.min([np.roll(sign, shift, (0, 1)) for shift in shifts], axis=0)
+    order: list[Phase] = [divmod(int(index), 8) for index in np.argsort(sign, axis=None)]
+    return order[:2] + [phase for phase in order if sign[phase] < neighbours[phase]][:_N_MINIMA]
+
+
+def _rank(windows: Sequence[Window], phases: set[Phase], noises: Sequence[float]) -> list[_Pass]:
+    """The passes that these phases and amounts of noise suggest, most evidence first."""
+    passes = []
+    for phase in phases:
+        top, left = phase
+        blocks = [block_dct(window.luma[top:, left:]).reshape(-1, 64)[window.is_usable(phase)] for window in windows]
+        counts = histogram(np.concatenate(blocks))
+        passes += [_Pass(phase, noise, quality_evidence(counts, "luma", noise)) for noise in noises]
+    return sorted(passes, key=lambda found: found.total, reverse=True)
+
+
+def _dominates(earlier: _Pass, last: _Pass | None) -> bool:
+    """Whether this is a compression of its own, coarse enough to be what is seen."""
+    if earlier.total < _ENOUGH_EARLIER or earlier.mean < _ENOUGH_EARLIER_MEAN:
+        return False
+    return last is None or quality_to_scale(earlier.quality) > _COARSER * quality_to_scale(last.quality)
+
+
+def _margin(main: _Pass, ranked: Sequence[_Pass]) -> float:
+    """Nats by which a pass leads over other phases and over qualities more than two away."""
+    others = [found.total for found in ranked if found.phase != main.phase]
+    near = np.abs(np.arange(len(main.evidence.total)) + 1 - main.quality) <= 2
+    others.append(float(np.where(near, 0, main.evidence.total).max()))
+    return main.total - max(0.0, *others)
+
+
+def _confidence(nats: float) -> float:
+    """Probability that evidence amounts to."""
+    return float(1 / (1 + np.exp(-np.clip(nats / _NATS_PER_DOUBT, -50, 50))))

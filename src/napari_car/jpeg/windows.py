@@ -1,0 +1,103 @@
+"""The part of a picture that is worth looking at: a bounded number of cut-outs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_car.errors import InputError
+
+_SIZE = 192  # pixels; a multiple of the MCU, so that all cut-outs share one phase
+_MAX_PER_AXIS = 8
+_MAX_PICTURES = 4
+_MAX_KEPT = 12
+_WHITE = {"uint8": 255.0, "uint16": 65535.0, "float32": 1.0, "float64": 1.0}
+
+# Weights of R, G, B in luma. Source: ITU-T T.871 clause 7.
+_LUMA = np.array([0.299, 0.587, 0.114], np.float32)
+
+
+@dataclass(frozen=True, eq=False)
+class Window:
+    """One cut-out.
+
+    Parameters
+    ----------
+    luma
+        After the level shift, -128..127, shape (H, W).
+    rgb
+        Grey levels 0..255, shape (H, W, 3); None where the picture is grey.
+    """
+
+    luma: NDArray[np.float32]
+    rgb: NDArray[np.float32] | None
+
+    def is_usable(self, phase: tuple[int, int]) -> NDArray[np.bool_]:
+        """Which blocks of a grid are free of clipped pixels, flat in row-major order."""
+        top, left = phase
+        pixels = (self.luma + 128)[..., None] if self.rgb is None else self.rgb
+        pixels = pixels[top:, left:]
+        rows, columns = pixels.shape[0] // 8, pixels.shape[1] // 8
+        is_inside: NDArray[np.bool_] = np.all((pixels > 0.5) & (pixels < 254.5), axis=-1)
+        usable: NDArray[np.bool_] = is_inside[: rows * 8, : columns * 8].reshape(rows, 8, columns, 8).all((1, 3))
+        return usable.ravel()
+
+
+def cut_windows(image: NDArray[Any]) -> list[Window]:
+    """Cut the most telling windows out of an image, best first; all origins are multiples of 16.
+
+    Parameters
+    ----------
+    image
+        Shape (..., H, W) or (..., H, W, 1 | 3 | 4); uint8, uint16, or float in [0, 1].
+
+    Returns
+    -------
+    list of Window
+        At most 12 of at most 192 × 192 pixels.
+
+    Raises
+    ------
+    InputError
+        Another dtype or shape.
+    """
+    if image.dtype.name not in _WHITE:
+        raise InputError(f"the image has dtype {image.dtype}; allowed are {', '.join(_WHITE)}")
+    has_channels = image.ndim >= 3 and image.shape[-1] in (1, 3, 4)
+    if image.ndim < 2 or image.size == 0:
+        raise InputError(f"the image has shape {image.shape}; it must be (..., H, W) or (..., H, W, 1 | 3 | 4)")
+    pictures = image.reshape(-1, *image.shape[-3:]) if has_channels else image.reshape(-1, *image.shape[-2:], 1)
+    chosen = pictures[_spread(len(pictures), 1, _MAX_PICTURES)]
+    per_axis = max(1, round(_MAX_PER_AXIS / np.sqrt(len(chosen))))
+    windows = [
+        _window(picture[top : top + _SIZE, left : left + _SIZE], 255 / _WHITE[image.dtype.name])
+        for picture in chosen
+        for top in _spread(picture.shape[0], _SIZE, per_axis)
+        for left in _spread(picture.shape[1], _SIZE, per_axis)
+    ]
+    return sorted(windows, key=_interest, reverse=True)[:_MAX_KEPT]
+
+
+def _spread(length: int, size: int, most: int) -> list[int]:
+    """Evenly spread starts of pieces of a length, on multiples of 16 where pieces are larger than one."""
+    count = min(most, max(1, length // size))
+    step = 16 if size > 1 else 1
+    return [int(start) // step * step for start in np.linspace(0, max(0, length - size), count)]
+
+
+def _window(pixels: NDArray[Any], scale: float) -> Window:
+    """Grey levels of a piece of a picture."""
+    levels = np.nan_to_num(pixels[..., :3].astype(np.float32)) * np.float32(scale)
+    is_grey = levels.shape[-1] == 1 or bool((levels[..., :1] == levels).all())
+    luma: NDArray[np.float32] = levels[..., 0] if is_grey else levels @ _LUMA
+    return Window(luma - np.float32(128), None if is_grey else levels)
+
+
+def _interest(window: Window) -> float:
+    """How many blocks have structure and no clipped pixel."""
+    rows, columns = (size // 8 for size in window.luma.shape)
+    blocks = window.luma[: rows * 8, : columns * 8].reshape(rows, 8, columns, 8)
+    return float(((np.ptp(blocks, axis=(1, 3)) > 4).ravel() & window.is_usable((0, 0))).sum())

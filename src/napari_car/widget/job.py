@@ -1,0 +1,116 @@
+"""Work in a thread: progress, time left, cancel, and errors as napari notifications."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from time import monotonic
+from typing import Any
+
+from napari.qt.threading import create_worker
+from napari.utils import cancelable_progress
+from napari.utils.notifications import notification_manager, show_error
+from qtpy.QtCore import QObject, QTimer, Signal
+
+from napari_car.errors import CarError
+from napari_car.restore import Steps
+
+POLL_MS = 100
+"""How often progress is shown; thousands of steps a second would otherwise flood the event loop."""
+
+
+class Job(QObject):
+    """One piece of work in a thread of its own; made for one start.
+
+    Parameters
+    ----------
+    work
+        Makes the steps to run; called in the thread.
+    title
+        Shown beside the bar in napari's activity dock; no bar for None.
+    parent
+        The Qt object that owns the job.
+    """
+
+    progressed = Signal(int, int, float)  # done, total, seconds left
+    returned = Signal(object)
+    failed = Signal(str)
+    ended = Signal()  # after any of returned, failed and cancel
+
+    def __init__(self, work: Callable[[], Steps[Any]], title: str | None, parent: QObject) -> None:
+        super().__init__(parent)
+        self._steps: tuple[int, int] | None = None
+        self._started = monotonic()
+        self._is_over = self._is_polling = False
+        self._activity = None if title is None else cancelable_progress(desc=title, total=0)
+
+        def stepping() -> Steps[Any]:
+            steps = work()
+            try:
+                while True:
+                    try:
+                        self._steps = next(steps)
+                    except StopIteration as stop:
+                        return stop.value
+                    yield self._steps  # where napari looks whether to quit
+            finally:
+                steps.close()
+
+        self._worker = create_worker(stepping, _ignore_errors=True)
+        # Errors are shown here: napari would put the class before the sentence and a traceback behind it.
+        self._worker.errored.disconnect(self._worker._relay_error)
+        self._worker.returned.connect(self._return)
+        self._worker.errored.connect(self._fail)
+        self._timer = QTimer(self, interval=POLL_MS, timeout=self._poll)
+
+    def start(self) -> None:
+        """Begin."""
+        self._worker.start()
+        self._timer.start()
+
+    def cancel(self) -> None:
+        """End at once for the user; the thread ends after the tiles it is at, and what it returns is dropped."""
+        if not self._is_over:
+            self._worker.quit()
+            self._end()
+
+    def _poll(self) -> None:
+        """Show how far the work is; updating napari's bar runs the event loop, hence the guard and the order."""
+        if self._is_polling or self._is_over:
+            return
+        if self._activity is not None and self._activity.is_canceled:
+            self.cancel()
+            return
+        if self._steps is None:
+            return
+        self._is_polling = True
+        done, total = self._steps
+        left = (monotonic() - self._started) * (total - done) / done
+        self.progressed.emit(done, total, left)
+        if self._activity is not None and not self._is_over:
+            if self._activity.total != total:
+                self._activity.total = total
+            self._activity.update(done - self._activity.n)
+        self._is_polling = False
+
+    def _return(self, result: object) -> None:
+        if not self._is_over:
+            self._end(lambda: self.returned.emit(result))
+
+    def _fail(self, error: Exception) -> None:
+        if self._is_over:
+            return
+        if isinstance(error, CarError):
+            show_error(str(error))
+        else:  # a fault of ours: with its traceback
+            notification_manager.receive_error(type(error), error, error.__traceback__)
+        self._end(lambda: self.failed.emit(str(error)))
+
+    def _end(self, tell: Callable[[], None] = lambda: None) -> None:
+        """Take down timer and bar, then tell."""
+        self._is_over = True
+        self._timer.stop()
+        if self._activity is not None:
+            self._activity.close()
+        tell()
+        self.ended.emit()
+        self.deleteLater()

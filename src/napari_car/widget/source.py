@@ -1,0 +1,89 @@
+"""What is read of an image layer: its pixels, its planes and where they lie."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from napari.components import ViewerModel
+from napari.layers import Image
+
+from napari_car.pixels import Array
+from napari_car.restore import Options, Steps, restore_steps
+
+Index = tuple[int, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Source:
+    """An image layer as it was when it was looked at.
+
+    Parameters
+    ----------
+    levels
+        Arrays of the resolution levels, finest first; numpy, dask or zarr. One where the layer is not multiscale.
+    is_rgb
+        Whether the last axis holds channels.
+    plane
+        Index, along the leading axes, of the plane that is shown.
+    name
+        Of the layer.
+    path
+        The file that it was read from.
+    sample
+        Plug-in and key of the sample that it was made by.
+    """
+
+    levels: tuple[Any, ...]
+    is_rgb: bool
+    plane: Index
+    name: str
+    path: Path | None
+    sample: tuple[str, str] | None
+
+    @classmethod
+    def of(cls, layer: Image, viewer: ViewerModel) -> Source:
+        """Look at a layer, on the GUI thread."""
+        levels = tuple(layer.data) if layer.multiscale else (layer.data,)
+        leading = levels[0].shape[: layer.ndim - 2]
+        point = np.asarray(layer.world_to_data(viewer.dims.point))[: layer.ndim - 2]
+        plane = tuple(int(i) for i in np.clip(np.rint(point), 0, np.array(leading, int) - 1))
+        path = layer.source.path
+        return cls(levels, bool(layer.rgb), plane, layer.name, Path(path) if path else None, layer.source.sample)
+
+    @property
+    def data(self) -> Any:
+        """The pixels of full resolution."""
+        return self.levels[0]
+
+    @property
+    def is_lazy(self) -> bool:
+        """Whether the pixels are not in memory."""
+        return not isinstance(self.data, np.ndarray)
+
+    @property
+    def is_stack(self) -> bool:
+        """Whether there are several planes."""
+        return int(np.prod(self.data.shape[: len(self.plane)])) > 1
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of a plane, px."""
+        height, width = self.data.shape[len(self.plane) :][:2]
+        return int(height), int(width)
+
+    def picture(self, level: int = 0, window: Sequence[slice] = ()) -> Array:
+        """Pixels of the plane that is shown, or of a window of it, in memory."""
+        return np.asarray(self.levels[level][(*self.plane, *window)])
+
+    def as_image(self, pixels: Any) -> Any:
+        """The pixels as ``restore`` takes them without guessing: grey with a channel axis."""
+        return pixels if self.is_rgb else pixels[..., None]
+
+    def restore_steps(self, pixels: Array, options: Options) -> Steps[Array]:
+        """Steps of ``restore`` on pixels of the layer's layout; they come back in the same."""
+        restored = yield from restore_steps(self.as_image(pixels), **options)
+        return restored if self.is_rgb else restored[..., 0]
