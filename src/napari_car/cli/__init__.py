@@ -18,7 +18,7 @@ COMMANDS = {
     "restore": ("napari_car.cli.restore", "remove the artifacts of JPEG compression from pictures"),
     "demo": ("napari_car.cli.demo", "restore a sample and show before and after"),
     "models": ("napari_car.cli.models", "list the bundled models"),
-    "info": ("napari_car.cli.info", "tell how a JPEG file was compressed"),
+    "info": ("napari_car.cli.info", "tell how a picture was compressed"),
     "evaluate": ("napari_car.evaluate", "measure models on a data set"),
     "train": ("napari_car.train.command", "train a network (needs the train extra)"),
     "export": ("napari_car.train.export", "turn a checkpoint into a model (needs the train extra)"),

@@ -35,9 +35,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--model", metavar="ID", help=f"one of 'napari-car models' (default: {DEFAULT_MODEL})")
     add(
         "--quality", metavar="auto|1..100", default="auto",
-        help="IJG quality it was compressed at (default: auto, what the file says)",
+        help="IJG quality it was compressed at (default: auto, by its file and its pixels)",
     )  # fmt: skip
     add("--strength", metavar="0..1", type=float, default=1.0, help="share of the change to apply (default: 1)")
+    add("--luma", metavar="0..1", type=float, default=1.0, help="share of the change in brightness (default: 1)")
+    add("--chroma", metavar="0..1", type=float, default=1.0, help="share of the change in colour (default: 1)")
     add("--bit-depth", choices=[8, 16], type=int, help="bits a channel of the output (default: as the input)")
     add("--provider", metavar="NAME", default="auto", help=f"what computes: auto (default), {', '.join(PROVIDERS)}")
     add("--threads", metavar="N", type=int, help="tiles worked on side by side (default: one a core)")
@@ -53,6 +55,8 @@ def run(options: argparse.Namespace) -> int:
         "session": open_session(options.model, provider=options.provider, threads=options.threads),
         "quality": _quality(options.quality),
         "strength": options.strength,
+        "luma": options.luma,
+        "chroma": options.chroma,
     }
     if options.bit_depth is not None:
         keywords["dtype"] = f"uint{options.bit_depth}"
