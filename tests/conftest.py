@@ -19,6 +19,11 @@ settings.register_profile("tests", deadline=None, derandomize=True)
 settings.load_profile("tests")
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Declare the marker of tests that train for some seconds."""
+    config.addinivalue_line("markers", "slow: trains networks; leave out with -m 'not slow'")
+
+
 @pytest.fixture(scope="session")
 def reference() -> NDArray[np.uint8]:
     """A photo before its compression, shape (96, 128, 3)."""

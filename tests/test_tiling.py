@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from napari_car import InputError, ModelCard, Session, list_models, open_session, restore
+from napari_car import InputError, ModelCard, Session, list_models, load_card, open_session, restore
 from napari_car.cards import Weights, models_folder
 from napari_car.tiling import plan_tiles
 
@@ -127,8 +127,9 @@ def test_measured_halo_is_exact_and_the_smallest(model: str, tap: int, tmp_path:
     network, content = far_reaching(recipe, tap)
     (tmp_path / "far.onnx").write_bytes(content)
     weights = Weights("far.onnx", hashlib.sha256(content).hexdigest(), "fp32")
-    facts = _card(tmp_path, network, [recipe], 0.0, 0) | {"weights": (weights,), "folder": tmp_path}
-    card = ModelCard(**facts)
+    facts = _card(tmp_path, network, [recipe], 0.0, 0)
+    measured = {key: facts[key] for key in ("halo", "align", "conditioning")}
+    card = replace(load_card(), **measured, weights=(weights,), folder=tmp_path)
     halo = -(-card.halo // card.align) * card.align
     image = np.random.default_rng(0).uniform(0.2, 0.8, (17, 2 * halo + 81, 3))
     results = [

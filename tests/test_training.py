@@ -1,0 +1,217 @@
+"""Training: networks as published, graphs that equal them, runs that survive a kill, and models that come out."""
+
+from __future__ import annotations
+
+import csv
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from skimage import data
+
+from napari_car import FileError, InputError, Session, restore
+from napari_car.cards import read_card
+from napari_car.cli import main
+
+torch = pytest.importorskip("torch", reason="needs the train extra")
+pytest.importorskip("onnx", reason="needs the train extra")
+pytest.importorskip("safetensors", reason="needs the train extra")
+
+from napari_car.train import checkpoint  # noqa: E402
+from napari_car.train.degradation import Degradation, condition  # noqa: E402
+from napari_car.train.fit import _Run, fit  # noqa: E402
+from napari_car.train.graph import halve_weights, to_onnx  # noqa: E402
+from napari_car.train.networks import build, residual_scale  # noqa: E402
+from napari_car.train.receptive import receptive_radius  # noqa: E402
+from napari_car.train.recipe import Recipe, read_recipe  # noqa: E402
+
+TINY = {"unshuffle": 4, "widths": [16], "blocks": [1], "phase": 2}
+DEEP = {"unshuffle": 2, "widths": [4, 8, 12], "blocks": [1, 1, 2, 1, 1], "phase": 3}
+ARCHITECTURES = [("ARCNN", {}), ("FastARCNN", {}), ("CarNet", TINY), ("CarNet", DEEP)]
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of six pictures to train on."""
+    folder = tmp_path_factory.mktemp("images")
+    for number, (y, x) in enumerate((y, x) for y in (0, 250) for x in (0, 120, 240)):
+        Image.fromarray(data.astronaut()[y : y + 260, x : x + 260]).save(folder / f"{number}.png")
+    return folder
+
+
+def random_network(arch: str, options: dict[str, Any]) -> Any:
+    """A network of which no weight is zero, the last layer's included."""
+    torch.manual_seed(0)
+    network = build(arch, **options)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            if parameter.dim() != 1 or parameter.numel() > 1:  # the slopes of PReLU stay
+                parameter.copy_(torch.randn_like(parameter) * parameter[0].numel() ** -0.5)
+    return network.eval()
+
+
+@pytest.mark.parametrize(("arch", "parameters"), [("ARCNN", 117_734), ("FastARCNN", 85_575)])
+def test_reference_networks_have_their_published_size(arch: str, parameters: int) -> None:
+    assert sum(p.numel() for p in build(arch).parameters()) == parameters
+
+
+@pytest.mark.parametrize(
+    ("arch", "options", "align", "radius"),
+    # ARCNN: 4 + 3 + 0 + 2. CarNet: pixel blocks of 4 times head, one pair and tail.
+    [("ARCNN", {}, 1, 9), ("CarNet", TINY, 16, 4 * (1 + 2 + 1)), ("FastARCNN", {}, 2, 14)],
+)
+def test_the_receptive_radius_is_that_of_the_layers(
+    arch: str, options: dict[str, Any], align: int, radius: int
+) -> None:
+    assert receptive_radius(build(arch, **options), align) == radius
+
+
+@pytest.mark.parametrize(("arch", "options"), ARCHITECTURES)
+@pytest.mark.parametrize("size", [(16, 16), (64, 96), (48, 32)], ids=str)
+def test_graphs_give_what_pytorch_gives(arch: str, options: dict[str, Any], size: tuple[int, int]) -> None:
+    from onnxruntime import InferenceSession
+
+    network, told = random_network(arch, options), condition(15, "4:2:0")
+    image = np.random.default_rng(0).random((1, 3, *size), np.float32)
+    feed = {"image": image} | ({"condition": told[None]} if arch == "CarNet" else {})
+    with torch.no_grad():
+        tensors = torch.from_numpy(image), torch.from_numpy(told)[None]
+        expected = (network(*tensors) * residual_scale(tensors[1])).numpy()
+    graph = to_onnx(network, told)
+    found = InferenceSession(graph.SerializeToString()).run(None, feed)[0]
+    assert np.abs(expected).max() > 1e-3
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5)
+    halved = halve_weights(graph).SerializeToString()
+    assert len(halved) < 0.7 * len(graph.SerializeToString())
+    np.testing.assert_allclose(InferenceSession(halved).run(None, feed)[0], expected, rtol=0, atol=1e-2)
+
+
+@pytest.mark.parametrize("quality", [None, 10])
+def test_degraded_crops_stay_on_their_reference(quality: int | None) -> None:
+    crop = np.ascontiguousarray(data.astronaut()[:256, :256])
+    degradation = Degradation(quality, double=0.5, grey=0.2)
+    rng = np.random.default_rng(0)
+    for _ in range(40):
+        reference, degraded, told = degradation(crop, rng)
+        assert reference.shape == degraded.shape
+        assert told.shape == (3,)
+        shifted = np.mean((np.roll(degraded, 3, 0) - 1.0 * reference) ** 2)
+        assert np.mean((degraded - 1.0 * reference) ** 2) < shifted  # a crop cut elsewhere would be no nearer
+
+
+def learn(recipe: Recipe, images: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, float]:
+    """Train, see that the loss falls, and return the checkpoint and the gain over the JPEG of quality 10, dB."""
+    losses, train = [], _Run.train
+    monkeypatch.setattr(_Run, "train", lambda run, *batch: (train(run, *batch), losses.append(run.loss)))
+    path = fit(recipe, images, folder, device="cpu", workers=0)
+    assert losses[-1] < losses[0]
+    with path.with_suffix(".csv").open(newline="") as file:
+        last = list(csv.DictReader(file))[-1]
+    assert int(last["step"]) == len(losses) == recipe.epochs  # one step an epoch
+    return path, float(last["q10"])
+
+
+@pytest.mark.slow
+def test_a_reference_network_learns(images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe = Recipe("ARCNN", quality=10, epochs=50, patch=32, batch=6, lr=0.04, ema=0.9)
+    _, gain = learn(recipe, images, tmp_path, monkeypatch)
+    assert gain > 0.01  # it began at 0; 0.03 is reached
+
+
+@pytest.mark.slow
+def test_a_network_learns_and_becomes_a_model(images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe = Recipe("CarNet", TINY, epochs=300, patch=48, batch=6, lr=0.04, ema=0.9)
+    path, gain = learn(recipe, images, tmp_path, monkeypatch)
+    assert gain > 0.03  # it began at 0; 0.08 is reached
+
+    folder = tmp_path / "mine"
+    monkeypatch.setattr("napari_car.train.export.CALIBRATION_CROPS", 8)
+    assert main(["export", str(path), "--to", str(folder), "--images-dir", str(images), "--summary", "Mine."]) == 0
+    card = read_card(folder)
+    assert (card.id, card.summary, card.precisions) == ("mine", "Mine.", ("int8", "fp32"))
+    assert card.training["steps"] == recipe.epochs
+    reference = data.astronaut()[100:260, 100:260]
+    degraded = Degradation(10)(reference, np.random.default_rng(0)).degraded
+    int8, fp32 = (
+        np.mean((restore(degraded, quality=10, session=Session(card, "cpu", precision, 1)) - 1.0 * reference) ** 2)
+        for precision in card.precisions
+    )
+    assert abs(10 * np.log10(int8 / fp32)) < 0.1  # dB
+    assert fp32 < np.mean((degraded - 1.0 * reference) ** 2)
+
+
+KILLED = """
+import sys
+from pathlib import Path
+from napari_car.train import fit
+from napari_car.train.recipe import Recipe
+fit.SAVE_SECONDS = 0.2
+recipe = Recipe("ARCNN", quality=10, epochs=10**6, patch=16, batch=2)
+fit.fit(recipe, Path(sys.argv[1]), Path(sys.argv[2]), device="cpu")
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL is of POSIX")
+def test_a_killed_run_continues_from_its_checkpoint(
+    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "q10.safetensors"
+    with subprocess.Popen([sys.executable, "-c", KILLED, images, tmp_path], stderr=subprocess.DEVNULL) as process:
+        while not (path.exists() and checkpoint.read(path)[2]["step"] >= 5):
+            assert process.poll() is None
+            time.sleep(0.05)
+        process.send_signal(signal.SIGKILL)
+    tensors, recipe, progress = checkpoint.read(path)
+    before = progress["step"]
+    assert before >= 5
+    assert any(name.startswith("optimizer.") for name in tensors)
+
+    steps, train = [], _Run.train
+    monkeypatch.setattr(_Run, "train", lambda run, *batch: (steps.append(run.step), train(run, *batch)))
+    longer = Recipe(**vars(recipe) | {"epochs": -(-(before + 4) // 3)})  # three steps an epoch
+    assert fit(longer, images, tmp_path, device="cpu", workers=0) == path
+    after = checkpoint.read(path)[2]
+    total = longer.epochs * 3
+    assert steps == list(range(before, total))
+    assert after["step"] == total
+    assert after["minutes"] > progress["minutes"]
+
+    steps.clear()
+    fit(longer, images, tmp_path, device="cpu", workers=0)
+    assert not steps  # a finished run is left as it is
+
+
+def test_what_is_no_checkpoint_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "q10.safetensors").write_bytes(b"not one")
+    for name in ("q10.safetensors", "none.safetensors"):
+        with pytest.raises(FileError, match=name):
+            checkpoint.read(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"), [("= 3", "no recipe"), ("colour = 1\nepochs = 1", "unknown key 'colour'"), ("\xff", "no recipe")]
+)
+def test_a_wrong_recipe_is_refused(text: str, said: str, tmp_path: Path) -> None:
+    path = tmp_path / "recipe.toml"
+    path.write_text(text, "latin-1")
+    with pytest.raises(FileError, match=said):
+        read_recipe(path)
+
+
+@pytest.mark.parametrize(("facts", "said"), [({}, "budget"), ({"epochs": 1, "optimizer": "sgd"}, "'sgd'")])
+def test_a_recipe_needs_a_budget_and_a_known_optimizer(facts: dict[str, Any], said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        Recipe(**facts)
+
+
+def test_a_folder_without_pictures_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["train", "--images-dir", str(tmp_path), "--outputs-dir", str(tmp_path / "run"), "--jpeg-quality", "10"]
+    assert main(arguments) == 1
+    assert f"{tmp_path}: holds no picture" in capsys.readouterr().err
