@@ -42,7 +42,7 @@ from napari_car.tiling import Tile, plan_tiles
 
 logger = logging.getLogger(__name__)
 
-TILE_MEMORY = 64e6
+TILE_MEMORY = 32e6
 """Memory for one run of a model where no tile is asked for, bytes."""
 
 Quality = int | str | Coding | JpegInfo | None

@@ -142,7 +142,7 @@ def estimate_jpeg(image: NDArray[Any]) -> JpegEstimate:
     if all(window.rgb is None for window in windows):
         return _answer(main, last, "grey", main.phase, confidence)
     colored = [window.rgb for window in searched if window.rgb is not None]
-    return _answer(main, last, *find_subsampling(colored, main.quality, main.phase, main.noise), confidence)
+    return _answer(main, last, *find_subsampling(colored, main.quality, main.phase), confidence)
 
 
 def _answer(

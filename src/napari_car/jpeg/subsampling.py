@@ -12,11 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_car.jpeg.dct import block_dct
-from napari_car.jpeg.lattice import histogram, quality_evidence
+from napari_car.jpeg.tables import ijg_table
 
 _FACTORS = {"4:4:4": (1, 1), "4:2:2": (1, 2), "4:4:0": (2, 1), "4:2:0": (2, 2)}
-_ENOUGH = 30.0  # nats
-_LEAST_NOISE = 0.6  # grey levels; rounding of three channels, enlarged where upsampling is undone
+_FLOOR = 0.5  # grey levels that rounding leaves
+_LEAD = 0.01  # by which one subsampling must fit better than all others
 
 # Weights of Cb and Cr. Source: ITU-T T.871 clause 7.
 _TO_CHROMA = np.array([[-0.168736, -0.331264, 0.5], [0.5, -0.418688, -0.081312]], np.float32)
@@ -26,7 +26,7 @@ _SHARPEN = (np.sqrt(2) * (2 * np.sqrt(2) - 3) ** np.abs(np.arange(-5, 6))).astyp
 
 
 def find_subsampling(
-    windows: Sequence[NDArray[np.float32]], quality: int, phase: tuple[int, int], noise: float
+    windows: Sequence[NDArray[np.float32]], quality: int, phase: tuple[int, int]
 ) -> tuple[str | None, tuple[int, int]]:
     """The chroma subsampling under which chroma fits its quantization table best.
 
@@ -38,8 +38,6 @@ def find_subsampling(
         IJG quality 1..97 of the picture.
     phase
         Row and column of the first block boundary of luma, 0..7.
-    noise
-        Standard deviation of a coefficient around its multiple, grey levels.
 
     Returns
     -------
@@ -49,16 +47,31 @@ def find_subsampling(
         Row and column of the first MCU boundary, 0..7 or, along subsampled axes, 0..15.
     """
     chroma = [plane for window in windows for plane in _chroma(window)]
-    best: tuple[float, str | None, tuple[int, int]] = (_ENOUGH, None, phase)
-    for name, factors in _FACTORS.items():
-        samples = [_downsample(plane, factors, phase) for plane in chroma]
-        for mcu_phase in _mcu_phases(phase, factors):
-            top, left = (start // factor for start, factor in zip(mcu_phase, factors, strict=True))
-            blocks = np.concatenate([block_dct(plane[top:, left:]).reshape(-1, 64) for plane in samples])
-            counts = histogram(blocks[np.isfinite(blocks).all(1)])
-            evidence = quality_evidence(counts, "chroma", max(noise, _LEAST_NOISE))
-            best = max(best, (float(evidence.total[quality - 1]), name, mcu_phase), key=lambda found: found[0])
-    return best[1:]
+    misfits = {
+        (name, mcu_phase): _misfit(chroma, factors, mcu_phase, ijg_table(quality, "chroma").ravel())
+        for name, factors in _FACTORS.items()
+        for mcu_phase in _mcu_phases(phase, factors)
+    }
+    name, mcu_phase = min(misfits, key=misfits.__getitem__)
+    rival = min(misfit for (other, _), misfit in misfits.items() if other != name)
+    return (name, mcu_phase) if misfits[name, mcu_phase] < rival - _LEAD else (None, phase)
+
+
+def _misfit(
+    chroma: Sequence[NDArray[np.float32]],
+    factors: tuple[int, int],
+    mcu_phase: tuple[int, int],
+    divisors: NDArray[np.uint16],
+) -> float:
+    """Mean log power of what is no multiple; AC only, as DC is a multiple at full resolution, too."""
+    top, left = (start // factor for start, factor in zip(mcu_phase, factors, strict=True))
+    samples = [_downsample(plane, factors, mcu_phase)[top:, left:] for plane in chroma]
+    blocks = np.concatenate([block_dct(plane).reshape(-1, 64) for plane in samples])
+    blocks = blocks[np.isfinite(blocks).all(1), 1:]
+    if not len(blocks):
+        return 0.0
+    residue = blocks - np.round(blocks / divisors[1:]) * divisors[1:]
+    return float(np.log(np.square(residue) + np.float32(_FLOOR**2)).mean())
 
 
 def _chroma(window: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -87,9 +100,9 @@ def _downsample(plane: NDArray[np.float32], factors: tuple[int, int], phase: tup
 def _halve(plane: NDArray[np.float32]) -> NDArray[np.float32]:
     """Undo the upsampling of rows."""
     plane = plane[: len(plane) // 2 * 2]
-    rows = (plane[::2] + plane[1::2]) / 2
+    rows = (plane[::2] + plane[1::2]) * np.float32(0.5)
     n_beyond = len(_SHARPEN) // 2
-    padded = np.pad(rows, ((n_beyond, n_beyond), (0, 0)), "edge")
+    padded: NDArray[np.float32] = np.pad(rows, ((n_beyond, n_beyond), (0, 0)), "edge")
     sharp = np.zeros_like(rows)
     for start, weight in enumerate(_SHARPEN):
         sharp += weight * padded[start : start + len(rows)]

@@ -41,9 +41,10 @@ class Window:
         pixels = (self.luma + 128)[..., None] if self.rgb is None else self.rgb
         pixels = pixels[top:, left:]
         rows, columns = pixels.shape[0] // 8, pixels.shape[1] // 8
-        is_inside: NDArray[np.bool_] = np.all((pixels > 0.5) & (pixels < 254.5), axis=-1)
-        usable: NDArray[np.bool_] = is_inside[: rows * 8, : columns * 8].reshape(rows, 8, columns, 8).all((1, 3))
-        return usable.ravel()
+        is_inside = np.logical_and(pixels > 0.5, pixels < 254.5)[: rows * 8, : columns * 8]
+        blocks = is_inside.reshape(rows, 8, columns, 8, pixels.shape[2])
+        is_usable: NDArray[np.bool_] = np.logical_and.reduce(blocks, (1, 3, 4))
+        return is_usable.ravel()
 
 
 def cut_windows(image: NDArray[Any]) -> list[Window]:
@@ -92,7 +93,7 @@ def _window(pixels: NDArray[Any], scale: float) -> Window:
     """Grey levels of a piece of a picture."""
     levels = np.nan_to_num(pixels[..., :3].astype(np.float32)) * np.float32(scale)
     is_grey = levels.shape[-1] == 1 or bool((levels[..., :1] == levels).all())
-    luma: NDArray[np.float32] = levels[..., 0] if is_grey else levels @ _LUMA
+    luma = levels[..., 0] if is_grey else np.dot(levels, _LUMA)
     return Window(luma - np.float32(128), None if is_grey else levels)
 
 

@@ -40,7 +40,8 @@ class Job(QObject):
         super().__init__(parent)
         self._steps: tuple[int, int] | None = None
         self._started = monotonic()
-        self._is_over = self._is_polling = False
+        self.is_over = False
+        self._is_polling = False
         self._activity = None if title is None else cancelable_progress(desc=title, total=0)
 
         def stepping() -> Steps[Any]:
@@ -69,35 +70,35 @@ class Job(QObject):
 
     def cancel(self) -> None:
         """End at once for the user; the thread ends after the tiles it is at, and what it returns is dropped."""
-        if not self._is_over:
+        if not self.is_over:
             self._worker.quit()
             self._end()
 
     def _poll(self) -> None:
         """Show how far the work is; updating napari's bar runs the event loop, hence the guard and the order."""
-        if self._is_polling or self._is_over:
+        if self._is_polling or self.is_over:
             return
         if self._activity is not None and self._activity.is_canceled:
             self.cancel()
             return
-        if self._steps is None:
+        if self._steps is None or self._steps[0] == 0:
             return
         self._is_polling = True
         done, total = self._steps
         left = (monotonic() - self._started) * (total - done) / done
         self.progressed.emit(done, total, left)
-        if self._activity is not None and not self._is_over:
+        if self._activity is not None and not self.is_over:
             if self._activity.total != total:
                 self._activity.total = total
             self._activity.update(done - self._activity.n)
         self._is_polling = False
 
     def _return(self, result: object) -> None:
-        if not self._is_over:
+        if not self.is_over:
             self._end(lambda: self.returned.emit(result))
 
     def _fail(self, error: Exception) -> None:
-        if self._is_over:
+        if self.is_over:
             return
         if isinstance(error, CarError):
             show_error(str(error))
@@ -107,7 +108,7 @@ class Job(QObject):
 
     def _end(self, tell: Callable[[], None] = lambda: None) -> None:
         """Take down timer and bar, then tell."""
-        self._is_over = True
+        self.is_over = True
         self._timer.stop()
         if self._activity is not None:
             self._activity.close()

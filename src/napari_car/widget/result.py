@@ -3,18 +3,102 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from napari.components import ViewerModel
 from napari.layers import Image
 from napari.utils.transforms import Affine
 
-SUFFIX = " [car]"
+from napari_car.pixels import FULL_SCALE, LUMA
+
+RECORD = "napari-car"
+"""Key of the record in a layer's metadata."""
 
 NOT_CARRIED = (
     "name", "metadata", "multiscale", "locked_data_level", "plane", "experimental_clipping_planes", "visible",
 )  # fmt: skip
 """What a layer says of itself that does not hold for another."""
+
+NOT_OF_A_RESIDUAL = ("contrast_limits", "colormap", "gamma", "auto_contrast", "rgb")
+RESIDUAL_SPAN = 0.1
+"""Change, as a share of white, from which a residual layer shows full colour."""
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """What a run made.
+
+    Parameters
+    ----------
+    restored
+        Pixels of full resolution, in the layout of the source.
+    residual
+        What was changed, see ``change``; None where it was not asked for.
+    corner
+        Where the first pixel lies in the source, px along each axis.
+    record
+        How it came about.
+    code
+        Python code that makes ``restored`` again.
+    """
+
+    restored: Any
+    residual: Any
+    corner: tuple[int, ...]
+    record: dict[str, Any]
+    code: str
+
+
+@dataclass(frozen=True, eq=False)
+class Shown:
+    """The layers that show an outcome, and the layer that it was made from."""
+
+    source: Image
+    restored: Image
+    residual: Image | None
+
+
+def change(pixels: Any, restored: Any, is_rgb: bool) -> Any:
+    """Restored minus original, float32, white being 1; of colour the change in luma."""
+    white = np.float32(FULL_SCALE[pixels.dtype.name])
+    residual = (restored.astype(np.float32) - pixels.astype(np.float32)) / white
+    return residual[..., :3] @ LUMA if is_rgb else residual
+
+
+def show(viewer: ViewerModel, layer: Image, outcome: Outcome, last: Shown | None) -> Shown:
+    """Show an outcome in the layers of ``last`` if they are there and fit, or else in new ones above their source."""
+    fits = last is not None and last.source is layer
+    look = carried(layer, outcome.corner) | {"metadata": {**layer.metadata, RECORD: outcome.record}}
+    levels = layer.data if layer.multiscale else None
+    restored = _put(
+        viewer,
+        layer,
+        last.restored if last and fits else None,
+        _pyramid(outcome.restored, levels, layer.ndim),
+        look | {"name": f"{layer.name} [car]", "multiscale": layer.multiscale},
+    )
+    residual = None
+    if outcome.residual is not None:
+        plain = {key: value for key, value in look.items() if key not in NOT_OF_A_RESIDUAL}
+        residual = _put(
+            viewer,
+            layer,
+            last.residual if last and fits else None,
+            _pyramid(outcome.residual, levels, layer.ndim),
+            plain
+            | {
+                "name": f"{layer.name} [car residual]",
+                "multiscale": layer.multiscale,
+                "rgb": False,
+                "colormap": "PiYG",
+                "contrast_limits": (-RESIDUAL_SPAN, RESIDUAL_SPAN),
+            },
+        )
+        residual.visible = False
+    viewer.layers.selection.active = layer
+    return Shown(layer, restored, residual)
 
 
 def carried(layer: Image, corner: Sequence[float] = (), zoom: Sequence[float] = ()) -> dict[str, Any]:
@@ -38,7 +122,21 @@ def carried(layer: Image, corner: Sequence[float] = (), zoom: Sequence[float] = 
     return state
 
 
-def pyramid(restored: Any, levels: Sequence[Any], n_axes: int) -> list[Any]:
-    """Restored pixels at the resolutions of the source: every n-th pixel, at no memory of their own."""
+def _put(viewer: ViewerModel, source: Image, into: Image | None, data: Any, state: dict[str, Any]) -> Image:
+    """Put data into a layer if it is still there and of that shape, or else into a new one above the source."""
+    if into is not None and into in viewer.layers and into.multiscale == state["multiscale"]:
+        first = data[0] if into.multiscale else data
+        if first.shape == (into.data[0] if into.multiscale else into.data).shape:
+            into.data, into.metadata, into.translate = data, state["metadata"], state["translate"]
+            return into
+    layer = Image(data, **state)
+    viewer.layers.insert(viewer.layers.index(source) + 1 if source in viewer.layers else len(viewer.layers), layer)
+    return layer
+
+
+def _pyramid(pixels: Any, levels: Sequence[Any] | None, n_axes: int) -> Any:
+    """Pixels at the resolutions of the source: every n-th of them, at no memory of their own."""
+    if levels is None:
+        return pixels
     factors = [[round(a / b) for a, b in zip(levels[0].shape, level.shape, strict=True)][:n_axes] for level in levels]
-    return [restored[tuple(slice(None, None, factor) for factor in level)] for level in factors]
+    return [pixels[tuple(slice(None, None, factor) for factor in level)] for level in factors]

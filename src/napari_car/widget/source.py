@@ -9,12 +9,21 @@ from typing import Any
 
 import numpy as np
 from napari.components import ViewerModel
-from napari.layers import Image
+from napari.layers import Image, Layer
 
 from napari_car.pixels import Array
 from napari_car.restore import Options, Steps, restore_steps
 
 Index = tuple[int, ...]
+
+LOOKED_AT = 1024
+"""Side of the window that is looked at where not all pixels are in memory, px."""
+
+MCU = 16
+"""Largest side of an MCU that is met, px. Source: ITU-T T.81 A.2.2, sampling factors of 2."""
+
+PREVIEW_KEY = "napari-car preview"
+"""Marks, in the metadata, the layers of the live preview."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,11 +88,40 @@ class Source:
         """Pixels of the plane that is shown, or of a window of it, in memory."""
         return np.asarray(self.levels[level][(*self.plane, *window)])
 
-    def as_image(self, pixels: Any) -> Any:
-        """The pixels as ``restore`` takes them without guessing: grey with a channel axis."""
-        return pixels if self.is_rgb else pixels[..., None]
+    def shown_plane(self) -> Array:
+        """The plane that is shown, with leading axes of length 1 in place of those of the stack."""
+        return self.picture()[(np.newaxis,) * len(self.plane)]
+
+    def looked_at(self) -> Array:
+        """Pixels that say how all were compressed: all that are in memory, or the middle of the plane shown."""
+        if not self.is_lazy:
+            return np.asarray(self.data)
+        window = []
+        for length in self.size:
+            start = max(length - LOOKED_AT, 0) // 2 // MCU * MCU  # on the grid, which keeps its phase
+            window.append(slice(start, start + LOOKED_AT))
+        return self.picture(0, window)
+
+    @property
+    def is_ambiguous(self) -> bool:
+        """Whether columns would be taken for channels, were the pixels given to ``restore`` as they are."""
+        return not self.is_rgb and len(self.plane) > 0 and self.size[1] in (1, 3, 4)
+
+    def as_image(self, pixels: Array) -> Array:
+        """Pixels as ``restore`` takes them."""
+        return pixels[..., None] if self.is_ambiguous else pixels
 
     def restore_steps(self, pixels: Array, options: Options) -> Steps[Array]:
         """Steps of ``restore`` on pixels of the layer's layout; they come back in the same."""
         restored = yield from restore_steps(self.as_image(pixels), **options)
-        return restored if self.is_rgb else restored[..., 0]
+        return restored[..., 0] if self.is_ambiguous else restored
+
+    def reading(self, is_current_plane: bool) -> str:
+        """Lines of Python that leave the pixels in ``image``."""
+        picked = "" if not is_current_plane or not self.plane else f"[{', '.join(f'{i}:{i + 1}' for i in self.plane)}]"
+        return f"image = np.load({self.name + '.npy'!r}){picked}"
+
+
+def is_preview(layer: Layer) -> bool:
+    """Whether a layer belongs to the live preview and is no picture of the user's."""
+    return PREVIEW_KEY in layer.metadata
