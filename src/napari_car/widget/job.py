@@ -39,6 +39,7 @@ class Job(QObject):
     def __init__(self, work: Callable[[], Steps[Any]], title: str | None, parent: QObject) -> None:
         super().__init__(parent)
         self._steps: tuple[int, int] | None = None
+        self._error: Exception | None = None
         self._started = monotonic()
         self.is_over = False
         self._is_polling = False
@@ -53,14 +54,13 @@ class Job(QObject):
                     except StopIteration as stop:
                         return stop.value
                     yield self._steps  # where napari looks whether to quit
+            except Exception as error:
+                self._error = error  # told by us: napari would put a traceback behind every sentence
             finally:
                 steps.close()
 
-        self._worker = create_worker(stepping, _ignore_errors=True)
-        # Errors are shown here: napari would put the class before the sentence and a traceback behind it.
-        self._worker.errored.disconnect(self._worker._relay_error)
+        self._worker = create_worker(stepping)
         self._worker.returned.connect(self._return)
-        self._worker.errored.connect(self._fail)
         self._timer = QTimer(self, interval=POLL_MS, timeout=self._poll)
 
     def start(self) -> None:
@@ -94,11 +94,12 @@ class Job(QObject):
         self._is_polling = False
 
     def _return(self, result: object) -> None:
-        if not self.is_over:
-            self._end(lambda: self.returned.emit(result))
-
-    def _fail(self, error: Exception) -> None:
+        """Tell what the thread came to, unless nobody waits for it any more."""
+        error = self._error
         if self.is_over:
+            return
+        if error is None:
+            self._end(lambda: self.returned.emit(result))
             return
         if isinstance(error, CarError):
             show_error(str(error))

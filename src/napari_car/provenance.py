@@ -1,0 +1,109 @@
+"""How a result came about: a record to keep beside its pixels, and the Python code that makes them again."""
+
+from __future__ import annotations
+
+import base64
+import zlib
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from napari_car.diagnosis import Diagnosis
+from napari_car.jpeg.coding import Coding
+from napari_car.pixels import Array
+from napari_car.restore import Options
+from napari_car.session import open_session
+
+
+def describe_run(
+    options: Options, *, diagnosis: Diagnosis | None = None, name: str, path: str | None
+) -> dict[str, Any]:
+    """Record of a restoration, of plain values that any format can keep.
+
+    Parameters
+    ----------
+    options
+        What ``restore`` was given; quality a number, a ``Coding`` or None, not "auto".
+    diagnosis
+        How the quality was found; None where a person said it.
+    name, path
+        The picture and its file, where there is one.
+
+    Examples
+    --------
+    >>> record = describe_run({"quality": 20, "model": "arcnn"}, name="photo", path=None)
+    >>> record["model"], record["quality"], record["quality_source"], record["strength"]
+    ('arcnn', 20, 'told', 1.0)
+    """
+    from napari_car import __version__
+
+    session = options.get("session") or open_session(options.get("model"))
+    card, quality, strength = session.card, options["quality"], options.get("strength", 1.0)
+    number = quality.quality if isinstance(quality, Coding) else quality if isinstance(quality, int) else None
+    return {
+        "software": f"napari-car {__version__}",
+        "model": card.id,
+        "sha256": card.nearest(number, session.precision).sha256 if number is not None else None,
+        "precision": session.precision,
+        "provider": session.provider,
+        "halo": card.halo,
+        "align": card.align,
+        "tile": options.get("tile"),
+        "quality": round(number) if number is not None else None,
+        "coding": asdict(quality) if isinstance(quality, Coding) else None,
+        "quality_source": diagnosis.source if diagnosis else "told",
+        "quality_sentence": diagnosis.sentence if diagnosis else "",
+        "strength": float(np.max(strength)),
+        "has_strength_map": np.ndim(strength) > 0,
+        "luma": options.get("luma", 1.0),
+        "chroma": options.get("chroma", 1.0),
+        "source_name": name,
+        "source_path": path,
+    }
+
+
+def python_code(reading: str, options: Options, *, is_grey_stack: bool = False) -> str:
+    """Code that restores once more, in a process of its own, with the same pixels as result.
+
+    Parameters
+    ----------
+    reading
+        Lines that leave the pixels in ``image``.
+    options
+        What ``restore`` was given.
+    is_grey_stack
+        Whether the last axis of ``image`` is of columns, however few they are.
+
+    Examples
+    --------
+    >>> print(python_code("image = np.load('photo.npy')", {"model": "arcnn", "quality": 20}))
+    import numpy as np
+    <BLANKLINE>
+    from napari_car import restore
+    <BLANKLINE>
+    image = np.load('photo.npy')
+    restored = restore(image, model='arcnn', quality=20)
+    """
+    imports, lines = ["import numpy as np", "", "from napari_car import restore"], [reading]
+    said: dict[str, Any] = {"model": None, **options}
+    session = said.pop("session", None)
+    if session is not None:
+        said["model"] = session.card.id
+    if isinstance(said.get("quality"), Coding):
+        imports.append("from napari_car.jpeg.coding import Coding")
+    values = {name: repr(value) for name, value in said.items() if not (name == "tile" and value is None)}
+    if np.ndim(said.get("strength", 1.0)):
+        imports[:0] = ["import base64", "import zlib", ""]
+        lines.append(f"strength = {_packed(said['strength'])}")
+        values["strength"] = "strength"
+    image, result = ("image[..., None]", "[..., 0]") if is_grey_stack else ("image", "")
+    arguments = ", ".join(f"{name}={value}" for name, value in values.items())
+    lines.append(f"restored = restore({image}, {arguments}){result}")
+    return "\n".join([*imports, "", *lines])
+
+
+def _packed(values: Array) -> str:
+    """Expression that gives a map of shape (H, W) again, as float32."""
+    text = base64.b85encode(zlib.compress(np.ascontiguousarray(values, np.float32).tobytes(), 9)).decode()
+    return f"np.frombuffer(zlib.decompress(base64.b85decode({text!r})), np.float32).reshape{values.shape}"

@@ -1,0 +1,149 @@
+"""The dock widget: where form, job, preview and layers meet."""
+
+from __future__ import annotations
+
+from napari.layers import Image
+from napari.utils.notifications import show_info
+from napari.viewer import Viewer
+from qtpy.QtWidgets import QHBoxLayout, QLabel, QProgressBar, QPushButton, QVBoxLayout, QWidget
+
+from napari_car.diagnosis import Diagnosis
+from napari_car.widget.form import Form, note
+from napari_car.widget.job import Job
+from napari_car.widget.result import Outcome, Shown, show
+from napari_car.widget.run import Run, diagnose_steps
+from napari_car.widget.source import Source
+
+
+class RestoreDock(QWidget):
+    """Removes JPEG artifacts from an image layer; what it will do stands there before it does it.
+
+    Parameters
+    ----------
+    napari_viewer
+        The viewer that it is docked in.
+    """
+
+    def __init__(self, napari_viewer: Viewer) -> None:
+        super().__init__()
+        self._viewer = napari_viewer
+        self._job: Job | None = None
+        self._finding: Job | None = None
+        self._diagnosis: Diagnosis | None = None
+        self._last: Shown | None = None
+        self.form = Form(napari_viewer)
+        self.run_button = QPushButton("Run", toolTip="Restore the layer (Ctrl+Alt+R)", clicked=self.run)
+        self.cancel_button = QPushButton("Cancel", toolTip="Stop; the layers stay as they are", clicked=self.cancel)
+        self.bar = QProgressBar(textVisible=False)
+        self.left = QLabel()
+        self.status = note()
+        self._lay_out()
+        self.form.looked_at_changed.connect(self.find)
+        self._show_running(False)
+        self.find()
+
+    def _lay_out(self) -> None:
+        """Put form, buttons and progress below each other."""
+        buttons, progress, rows = QHBoxLayout(), QHBoxLayout(), QVBoxLayout(self)
+        buttons.addWidget(self.run_button)
+        buttons.addWidget(self.cancel_button)
+        progress.addWidget(self.bar, 1)
+        progress.addWidget(self.left)
+        rows.addWidget(self.form)
+        rows.addLayout(buttons)
+        rows.addLayout(progress)
+        rows.addWidget(self.status)
+        rows.addStretch()
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a run is under way, or a picture being looked at."""
+        return any(job is not None and not job.is_over for job in (self._job, self._finding))
+
+    def find(self) -> None:
+        """Find out, in a thread, how the layer was compressed, and say it."""
+        if self._finding is not None:
+            self._finding.cancel()
+        self._diagnosis = self._finding = None
+        layer = self.form.layer
+        self.run_button.setEnabled(layer is not None and self._job is None)
+        if layer is None:
+            self.form.show_found("Open an image to begin.")
+            return
+        self.form.show_found("Looking at the pixels…")
+        source, card = Source.of(layer, self._viewer), self.form.card
+        self._finding = Job(lambda: diagnose_steps(source, card), None, self)
+        self._finding.returned.connect(self._show_diagnosis)
+        self._finding.failed.connect(self.form.show_found)
+        self._finding.start()
+
+    def run(self) -> None:
+        """Restore the layer, in a thread."""
+        layer = self.form.layer
+        if layer is None or self._job is not None:
+            return
+        settings = self.form.settings
+        settings.remember()
+        source = Source.of(layer, self._viewer)
+        if settings.is_auto and self._diagnosis is not None and self._diagnosis.coding is None:
+            self._say(self._diagnosis.sentence)
+            show_info(self._diagnosis.sentence)
+            return
+        run = Run(source, settings, self._diagnosis, self.form.is_current_plane)
+        self._job = Job(run.steps, f"restoring {layer.name}", self)
+        self._job.progressed.connect(self._show_progress)
+        self._job.returned.connect(lambda outcome: self._show_outcome(layer, outcome))
+        self._job.failed.connect(self._say)
+        self._job.ended.connect(self._end)
+        self._say("")
+        self._show_running(True)
+        self._job.start()
+
+    def cancel(self) -> None:
+        """Stop the run; nothing of it is kept."""
+        if self._job is not None:
+            self._say("Cancelled.")
+            self._job.cancel()
+
+    def _show_diagnosis(self, diagnosis: Diagnosis) -> None:
+        self._diagnosis = diagnosis
+        self.form.show_found(diagnosis.sentence)
+
+    def _show_outcome(self, layer: Image, outcome: Outcome) -> None:
+        self._last = show(self._viewer, layer, outcome, self._last if self.form.settings.is_update else None)
+        self._code = outcome.code
+        self._say("Done.")
+
+    def _show_progress(self, done: int, total: int, left: float) -> None:
+        self.bar.setRange(0, total)
+        self.bar.setValue(done)
+        self.left.setText(duration(left))
+
+    def _show_running(self, is_running: bool) -> None:
+        self.run_button.setEnabled(not is_running and self.form.layer is not None)
+        self.cancel_button.setEnabled(is_running)
+        self.bar.setRange(0, 0 if is_running else 1)
+        self.bar.reset()
+        self.left.clear()
+
+    def _say(self, sentence: str) -> None:
+        self.status.setText(sentence)
+
+    def _end(self) -> None:
+        self._job = None
+        self._show_running(False)
+
+
+def duration(seconds: float) -> str:
+    """Time left, for a person.
+
+    Examples
+    --------
+    >>> duration(7.2), duration(75), duration(4000)
+    ('8 s left', '1:15 min left', '1:06 h left')
+    """
+    whole = int(seconds) + 1
+    if whole < 60:
+        return f"{whole} s left"
+    minutes, rest = divmod(whole - 1, 60)
+    return f"{minutes}:{rest:02} min left" if minutes < 60 else f"{minutes // 60}:{minutes % 60:02} h left"

@@ -1,0 +1,214 @@
+"""The controls of the dock, and what they say."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import Any
+
+from magicgui.widgets import ComboBox
+from napari.components import ViewerModel
+from napari.layers import Image, Labels, Shapes
+from qtpy.QtCore import Qt, Signal
+from qtpy.QtWidgets import QCheckBox, QComboBox, QFormLayout, QHBoxLayout, QLabel, QSpinBox, QWidget
+from superqt import QCollapsible, QLabeledDoubleSlider
+from superqt.utils import signals_blocked
+
+from napari_car.cards import ModelCard, list_models, load_card
+from napari_car.widget.settings import Settings
+from napari_car.widget.source import is_preview
+
+AUTO, MANUAL = "auto", "manual"
+NEW, UPDATE = "a new layer", "update the last result"
+EVERY, CURRENT = "every plane", "the plane shown"
+
+
+class Form(QWidget):
+    """The controls from layer to result.
+
+    Parameters
+    ----------
+    viewer
+        Whose layers can be chosen.
+    """
+
+    changed = Signal()  # any setting that changes pixels
+    looked_at_changed = Signal()  # layer or model: what is found may be another
+
+    def __init__(self, viewer: ViewerModel) -> None:
+        super().__init__()
+        self._viewer = viewer
+        self._cards = {card.id: card for card in list_models()}
+        self._make_controls()
+        self._lay_out()
+        self.settings = Settings.remembered()
+        self._connect()
+        self._show_what_applies()
+
+    def _make_controls(self) -> None:
+        """Make each control with its tooltip."""
+        self.layers = ComboBox(choices=self._images, tooltip="The image layer to restore; it is not changed")
+        self.maps = ComboBox(
+            choices=self._maps,
+            nullable=True,
+            tooltip="Restore only inside of these labels or shapes, which may lie on another grid",
+        )
+        self.maps._nullable = True
+        self.model = QComboBox(toolTip="The network; larger ones restore better and take longer")
+        self.model.addItems(list(self._cards))
+        self.model_note = note()
+        self.quality_from = QComboBox(toolTip="Whether the quality is found (file header or pixels) or set by you")
+        self.quality_from.addItems([AUTO, MANUAL])
+        self.quality = QSpinBox(minimum=1, maximum=100, toolTip="IJG quality at which the picture was compressed")
+        self.found = note()
+        self.strength = share("Share of the change that is applied; 0 leaves the pixels as they are")
+        self.luma = share("Share of the change in brightness, on top of strength")
+        self.chroma = share("Share of the change in colour, on top of strength")
+        self.target = QComboBox(toolTip="Where the restored pixels go")
+        self.target.addItems([NEW, UPDATE])
+        self.planes = QComboBox(toolTip="Restore the whole stack, or only the plane that is shown")
+        self.planes.addItems([EVERY, CURRENT])
+        self.residual = QCheckBox("residual layer", toolTip="Add a layer that shows what was changed")
+
+    def _lay_out(self) -> None:
+        """Put the controls into rows."""
+        quality = QHBoxLayout()
+        quality.addWidget(self.quality_from, 1)
+        quality.addWidget(self.quality, 1)
+        shares = QWidget()
+        share_rows = QFormLayout(shares)
+        share_rows.setContentsMargins(0, 0, 0, 0)
+        share_rows.addRow("luma", self.luma)
+        share_rows.addRow("chroma", self.chroma)
+        share_rows.addRow("only in", self.maps.native)
+        self.more = QCollapsible("luma, chroma, region", expandedIcon="▾", collapsedIcon="▸")
+        self.more.layout().setContentsMargins(0, 0, 0, 0)
+        self.more.setContent(shares)
+        self.more.toggleButton().setToolTip("Shares of brightness and of colour, and where to restore")
+        rows = self._rows = QFormLayout(self)
+        rows.setContentsMargins(0, 0, 0, 0)
+        rows.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
+        rows.addRow("layer", self.layers.native)
+        rows.addRow("planes", self.planes)
+        rows.addRow("model", self.model)
+        rows.addRow(self.model_note)
+        rows.addRow("quality", quality)
+        rows.addRow(self.found)
+        rows.addRow("strength", self.strength)
+        rows.addRow(self.more)
+        rows.addRow("result", self.target)
+        rows.addRow("", self.residual)
+
+    def _connect(self) -> None:
+        """Tell of changes."""
+        self.layers.changed.connect(self._look)
+        self.model.currentTextChanged.connect(self._look)
+        for combo in (self.quality_from, self.planes):
+            combo.currentTextChanged.connect(self._change)
+        for number in (self.quality, self.strength, self.luma, self.chroma):
+            number.valueChanged.connect(self._change)
+        self.maps.changed.connect(self._change)
+        for event in ("inserted", "removed", "reordered"):
+            getattr(self._viewer.layers.events, event).connect(self.refresh_layers)
+
+    def disconnect_viewer(self) -> None:
+        """Stop listening to the viewer."""
+        for event in ("inserted", "removed", "reordered"):
+            getattr(self._viewer.layers.events, event).disconnect(self.refresh_layers)
+
+    @property
+    def layer(self) -> Image | None:
+        """The layer that is chosen."""
+        return self.layers.value
+
+    @property
+    def map(self) -> Labels | Shapes | None:
+        """The layer that says where to restore; None for everywhere."""
+        return self.maps.value
+
+    @property
+    def card(self) -> ModelCard:
+        """The card of the model that is chosen."""
+        return self._cards[self.model.currentText()]
+
+    @property
+    def is_current_plane(self) -> bool:
+        """Whether only the plane that is shown is to be restored."""
+        return bool(self.planes.currentText() == CURRENT)
+
+    @property
+    def settings(self) -> Settings:
+        """What the controls say."""
+        return Settings(
+            model=self.model.currentText(),
+            is_auto=self.quality_from.currentText() == AUTO,
+            quality=self.quality.value(),
+            strength=round(self.strength.value(), 2),
+            luma=round(self.luma.value(), 2),
+            chroma=round(self.chroma.value(), 2),
+            is_update=self.target.currentText() == UPDATE,
+            has_residual=self.residual.isChecked(),
+        )
+
+    @settings.setter
+    def settings(self, settings: Settings) -> None:
+        controls = {field.name: getattr(settings, field.name) for field in fields(Settings)}
+        known = settings.model if settings.model in self._cards else load_card().id
+        with signals_blocked(self):
+            self.model.setCurrentText(known)
+            self.quality_from.setCurrentText(AUTO if settings.is_auto else MANUAL)
+            for name in ("quality", "strength", "luma", "chroma"):
+                getattr(self, name).setValue(controls[name])
+            self.target.setCurrentText(UPDATE if settings.is_update else NEW)
+            self.residual.setChecked(settings.has_residual)
+
+    def show_found(self, sentence: str) -> None:
+        """Say what was found of the picture."""
+        self.found.setText(sentence)
+
+    def refresh_layers(self, event: Any = None) -> None:
+        """Offer the layers that there are."""
+        self.layers.reset_choices()
+        self.maps.reset_choices()
+
+    def _look(self, _: object = None) -> None:
+        self._show_what_applies()
+        self.looked_at_changed.emit()
+
+    def _change(self, _: object = None) -> None:
+        self._show_what_applies()
+        self.changed.emit()
+
+    def _show_what_applies(self) -> None:
+        """Hide what has no meaning for the layer and the settings."""
+        card = self.card
+        self.model_note.setText(f"{card.summary} {card.kmac_per_px:g} kMAC/px.")
+        is_auto = self.quality_from.currentText() == AUTO
+        self.quality.setVisible(not is_auto)
+        self.found.setVisible(is_auto)
+        layer = self.layer
+        self._rows.setRowVisible(self.planes, layer is not None and layer.ndim > 2)
+
+    def _images(self, _: object = None) -> list[Image]:
+        """Layers that can be restored."""
+        return [layer for layer in self._viewer.layers if isinstance(layer, Image) and not is_preview(layer)]
+
+    def _maps(self, _: object = None) -> list[Labels | Shapes]:
+        """Layers that can say where to restore."""
+        return [layer for layer in self._viewer.layers if isinstance(layer, Labels | Shapes) and not is_preview(layer)]
+
+
+def note() -> QLabel:
+    """A line of explanation, as wide as the dock."""
+    label = QLabel(wordWrap=True, textInteractionFlags=Qt.TextInteractionFlag.TextSelectableByMouse)
+    label.setEnabled(True)
+    return label
+
+
+def share(tip: str) -> QLabeledDoubleSlider:
+    """A slider from 0 to 1."""
+    slider = QLabeledDoubleSlider(Qt.Orientation.Horizontal)
+    slider.setRange(0, 1)
+    slider.setDecimals(2)
+    slider.setSingleStep(0.05)
+    slider.setToolTip(tip)
+    return slider
