@@ -25,6 +25,7 @@ pytest.importorskip("safetensors", reason="needs the train extra")
 
 from napari_car.train import checkpoint  # noqa: E402
 from napari_car.train.degradation import Degradation, condition  # noqa: E402
+from napari_car.train.export import export  # noqa: E402
 from napari_car.train.fit import _Run, fit  # noqa: E402
 from napari_car.train.graph import halve_weights, to_onnx  # noqa: E402
 from napari_car.train.networks import build, residual_scale  # noqa: E402
@@ -144,6 +145,20 @@ def test_a_network_learns_and_becomes_a_model(images: Path, tmp_path: Path, monk
     )
     assert abs(10 * np.log10(int8 / fp32)) < 0.1  # dB
     assert fp32 < np.mean((degraded - 1.0 * reference) ** 2)
+
+
+def test_a_conditioned_network_of_one_quality_becomes_a_model(
+    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = fit(
+        Recipe("CarNet", TINY, quality=25, epochs=1, patch=48, batch=6), images, tmp_path, device="cpu", workers=0
+    )
+    monkeypatch.setattr("napari_car.train.export.CALIBRATION_CROPS", 2)
+    export([path], tmp_path / "mine", images)
+    card = read_card(tmp_path / "mine")
+    assert card.conditioning
+    assert {weights.quality for weights in card.weights} == {25}
+    assert restore(data.astronaut()[:40, :60], quality=25, session=Session(card, "cpu", "int8", 1)).shape == (40, 60, 3)
 
 
 KILLED = """

@@ -66,7 +66,10 @@ def export(checkpoints: list[Path], folder: Path, images: Path, summary: str | N
         minutes, steps = minutes + progress["minutes"], steps + progress["step"]
         recipes.append(recipe)
         graph = _checked_graph(network, recipe)
-        files = {"int8": quantize(graph, _calibration(images, recipe)), "fp32": halve_weights(graph)}
+        files = {
+            "int8": quantize(graph, _calibration(images, recipe, isinstance(network, CarNet))),
+            "fp32": halve_weights(graph),
+        }
         for precision, model in files.items():
             content = model.SerializeToString()
             name = f"{recipe.name}.{precision}.onnx"
@@ -129,7 +132,7 @@ def _checked_graph(network: nn.Module, recipe: Recipe) -> onnx.ModelProto:
     return graph
 
 
-def _calibration(images: Path, recipe: Recipe) -> list[Feed]:
+def _calibration(images: Path, recipe: Recipe, is_conditioned: bool) -> list[Feed]:
     """Degraded crops of training pictures, 128 px, over the qualities that the weights are for."""
     pictures, _ = split(find_pictures(images))
     rng = np.random.default_rng(recipe.seed)
@@ -142,7 +145,7 @@ def _calibration(images: Path, recipe: Recipe) -> list[Feed]:
         y, x = (int(rng.integers(n - 159)) for n in picture.shape[:2])
         crop = degrade(np.ascontiguousarray(picture[y : y + 160, x : x + 160]), rng)
         image = crop.degraded[:128, :128].transpose(2, 0, 1)[None].astype(np.float32) / np.float32(255)
-        feeds.append({"image": image} | ({} if recipe.quality else {"condition": crop.condition[None]}))
+        feeds.append({"image": image} | ({"condition": crop.condition[None]} if is_conditioned else {}))
     return feeds
 
 
