@@ -20,12 +20,13 @@ Phase = tuple[int, int]
 
 # Chosen on photographs of the training pool, never on those of the test sets.
 _MIN_SIZE = 16  # pixels, so that each phase has a block
+_MIN_BLOCKS = 100  # with fewer that are free of clipped pixels, the others must do
 _N_SEARCH_WINDOWS = 3
 _N_MINIMA = 3
 _FLOORS = (0.5, 4.0)  # grey levels below which a coefficient counts as zero: as it was decoded; compressed again
 _LATER_NOISE = (1.7, 3.0)  # standard deviations that a later compression at quality 90 to 70 leaves, grey levels
-_ENOUGH, _ENOUGH_EARLIER = 40.0, 60.0  # nats
-_ENOUGH_MEAN, _ENOUGH_EARLIER_MEAN = 0.05, 0.3  # nats per non-zero coefficient
+_ENOUGH, _ENOUGH_NOISY = 40.0, 60.0  # nats
+_ENOUGH_MEAN, _ENOUGH_NOISY_MEAN = 0.05, 0.3  # nats per non-zero coefficient
 _COARSER = 1.5  # ratio of scales from which an earlier pass dominates what is seen
 _NATS_PER_DOUBT = 20.0  # coefficients are not independent: tempers evidence into confidence
 
@@ -89,6 +90,10 @@ class _Pass:
     def mean(self) -> float:
         return float(self.evidence.mean[self.quality - 1])
 
+    @property
+    def is_enough(self) -> bool:
+        return self.total > _ENOUGH and self.mean > _ENOUGH_MEAN
+
 
 def estimate_jpeg(image: NDArray[Any]) -> JpegEstimate:
     """Find quality, grid phase and subsampling of the JPEG compression that a picture went through.
@@ -131,14 +136,17 @@ def estimate_jpeg(image: NDArray[Any]) -> JpegEstimate:
         return _answer(None, None, None, (0, 0), 0.0)
     searched = windows[:_N_SEARCH_WINDOWS]
     sharp, blunt = _grid_signs(searched)
-    lasts = _rank(searched, {(0, 0), *_minima(sharp)}, (EXACT_NOISE,))
-    earliers = _rank(searched, {lasts[0].phase, *_minima(blunt)}, _LATER_NOISE)
-    last = lasts[0] if lasts[0].total > _ENOUGH and lasts[0].mean > _ENOUGH_MEAN else None
-    earlier = next((found for found in earliers if _dominates(found, last)), None)
-    if earlier is None and last is None:
-        return _answer(None, None, None, (0, 0), _confidence(-lasts[0].total))
-    main, ranked = (earlier, earliers) if earlier else (lasts[0], lasts)
-    confidence = _confidence(_margin(main, ranked))
+    exact = _rank(searched, {(0, 0), *_minima(sharp)}, (EXACT_NOISE,))
+    noisy = _rank(searched, {exact[0].phase, *_minima(blunt)}, _LATER_NOISE)
+    main = next((found for found in noisy if _dominates(found, exact[0])), None)
+    if main is not None:
+        last = _finer(exact, main)
+        rivals = [found for found in noisy if last is None or found.phase != last.phase]
+    elif exact[0].is_enough:
+        main, last, rivals = exact[0], None, exact
+    else:
+        return _answer(None, None, None, (0, 0), _confidence(-exact[0].total))
+    confidence = _confidence(_margin(main, rivals))
     if all(window.rgb is None for window in windows):
         return _answer(main, last, "grey", main.phase, confidence)
     colored = [window.rgb for window in searched if window.rgb is not None]
@@ -185,24 +193,44 @@ def _rank(windows: Sequence[Window], phases: set[Phase], noises: Sequence[float]
     passes = []
     for phase in phases:
         top, left = phase
-        blocks = [block_dct(window.luma[top:, left:]).reshape(-1, 64)[window.is_usable(phase)] for window in windows]
-        counts = histogram(np.concatenate(blocks))
+        blocks = np.concatenate([block_dct(window.luma[top:, left:]).reshape(-1, 64) for window in windows])
+        is_usable = np.concatenate([window.is_usable(phase) for window in windows])
+        counts = histogram(blocks[is_usable] if is_usable.sum() > _MIN_BLOCKS else blocks)
         passes += [_Pass(phase, noise, quality_evidence(counts, "luma", noise)) for noise in noises]
     return sorted(passes, key=lambda found: found.total, reverse=True)
 
 
-def _dominates(earlier: _Pass, last: _Pass | None) -> bool:
-    """Whether this is a compression of its own, coarse enough to be what is seen."""
-    if earlier.total < _ENOUGH_EARLIER or earlier.mean < _ENOUGH_EARLIER_MEAN:
+def _dominates(noisy: _Pass, exact: _Pass) -> bool:
+    """Whether a compression that a later one has blurred is what is seen, and not the one that fits exactly."""
+    if noisy.total < _ENOUGH_NOISY or noisy.mean < _ENOUGH_NOISY_MEAN:
         return False
-    return last is None or quality_to_scale(earlier.quality) > _COARSER * quality_to_scale(last.quality)
+    if (noisy.phase, noisy.quality) == (exact.phase, exact.quality):
+        return noisy.total > exact.total
+    return not exact.is_enough or _is_coarser(noisy.quality, exact.quality)
+
+
+def _finer(exact: Sequence[_Pass], main: _Pass) -> _Pass | None:
+    """The pass after the dominating one, where it can be told."""
+    qualities = np.arange(1, len(main.evidence.total) + 1)
+    is_finer = np.array([_is_coarser(main.quality, int(quality)) for quality in qualities])
+    finer = [
+        _Pass(found.phase, found.noise, Evidence(np.where(is_finer, found.evidence.total, 0), found.evidence.mean))
+        for found in exact
+    ]
+    best = max(finer, key=lambda found: found.total)
+    return best if best.is_enough else None
+
+
+def _is_coarser(quality: int, than: int) -> bool:
+    """Whether one quality dominates the other."""
+    return quality_to_scale(quality) > _COARSER * quality_to_scale(than)
 
 
 def _margin(main: _Pass, ranked: Sequence[_Pass]) -> float:
     """Nats by which a pass leads over other phases and over qualities more than two away."""
     others = [found.total for found in ranked if found.phase != main.phase]
-    near = np.abs(np.arange(len(main.evidence.total)) + 1 - main.quality) <= 2
-    others.append(float(np.where(near, 0, main.evidence.total).max()))
+    is_near = np.abs(np.arange(len(main.evidence.total)) + 1 - main.quality) <= 2
+    others.append(float(np.where(is_near, 0, main.evidence.total).max()))
     return main.total - max(0.0, *others)
 
 

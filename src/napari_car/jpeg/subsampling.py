@@ -12,11 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_car.jpeg.dct import block_dct
-from napari_car.jpeg.tables import ijg_table
+from napari_car.jpeg.lattice import histogram, quality_evidence
 
 _FACTORS = {"4:4:4": (1, 1), "4:2:2": (1, 2), "4:4:0": (2, 1), "4:2:0": (2, 2)}
-_FLOOR = 0.5  # grey levels that rounding leaves
-_LEAD = 0.01  # by which one subsampling must fit better than all others
+_NOISE = 0.6  # grey levels that rounding leaves, enlarged where upsampling is undone
+_LEAD = 0.05  # nats by which one subsampling must fit better than all others
 
 # Weights of Cb and Cr. Source: ITU-T T.871 clause 7.
 _TO_CHROMA = np.array([[-0.168736, -0.331264, 0.5], [0.5, -0.418688, -0.081312]], np.float32)
@@ -47,31 +47,26 @@ def find_subsampling(
         Row and column of the first MCU boundary, 0..7 or, along subsampled axes, 0..15.
     """
     chroma = [plane for window in windows for plane in _chroma(window)]
-    misfits = {
-        (name, mcu_phase): _misfit(chroma, factors, mcu_phase, ijg_table(quality, "chroma").ravel())
+    fits = {
+        (name, mcu_phase): _fit(chroma, factors, mcu_phase, quality)
         for name, factors in _FACTORS.items()
         for mcu_phase in _mcu_phases(phase, factors)
     }
-    name, mcu_phase = min(misfits, key=misfits.__getitem__)
-    rival = min(misfit for (other, _), misfit in misfits.items() if other != name)
-    return (name, mcu_phase) if misfits[name, mcu_phase] < rival - _LEAD else (None, phase)
+    name, mcu_phase = max(fits, key=fits.__getitem__)
+    rival = max(fit for (other, _), fit in fits.items() if other != name)
+    return (name, mcu_phase) if fits[name, mcu_phase] > rival + _LEAD else (None, phase)
 
 
-def _misfit(
-    chroma: Sequence[NDArray[np.float32]],
-    factors: tuple[int, int],
-    mcu_phase: tuple[int, int],
-    divisors: NDArray[np.uint16],
+def _fit(
+    chroma: Sequence[NDArray[np.float32]], factors: tuple[int, int], mcu_phase: tuple[int, int], quality: int
 ) -> float:
-    """Mean log power of what is no multiple; AC only, as DC is a multiple at full resolution, too."""
+    """Nats per non-zero AC coefficient; DC is left out, as it is a multiple at full resolution, too."""
     top, left = (start // factor for start, factor in zip(mcu_phase, factors, strict=True))
     samples = [_downsample(plane, factors, mcu_phase)[top:, left:] for plane in chroma]
     blocks = np.concatenate([block_dct(plane).reshape(-1, 64) for plane in samples])
-    blocks = blocks[np.isfinite(blocks).all(1), 1:]
-    if not len(blocks):
-        return 0.0
-    residue = blocks - np.round(blocks / divisors[1:]) * divisors[1:]
-    return float(np.log(np.square(residue) + np.float32(_FLOOR**2)).mean())
+    counts = histogram(blocks[np.isfinite(blocks).all(1)])
+    counts[0] = 0
+    return float(quality_evidence(counts, "chroma", _NOISE).mean[quality - 1])
 
 
 def _chroma(window: NDArray[np.float32]) -> NDArray[np.float32]:
