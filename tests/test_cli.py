@@ -339,7 +339,8 @@ def test_a_decompression_bomb_is_refused_before_it_grows(tmp_path: Path, photo_f
     done = subprocess.run(arguments, capture_output=True, text=True, check=True)
     codes, kilobytes = done.stdout.rsplit(maxsplit=1)
     assert codes == "[1, 1]"
-    assert [name in line for name, line in zip(bombs, done.stderr.splitlines(), strict=True)] == [True, True]
+    for name, line in zip(bombs, done.stderr.splitlines(), strict=True):
+        assert f"{name}: claims 60000 x 60000 pixels" in line
     assert int(kilobytes) < 200_000  # the pixels would be 10,800,000
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import time
 import types
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -132,6 +134,23 @@ def test_threads_do_not_change_pixels(photo: Any) -> None:
         restore(photo, quality=20, session=open_session("car-s", provider="cpu", threads=n), tile=16) for n in (1, 3)
     )
     np.testing.assert_array_equal(one, three)
+
+
+def test_threads_open_weights_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    opened = []
+    open_weights = session._open_weights
+
+    def slowly(*arguments: Any) -> Any:
+        opened.append(1)
+        time.sleep(0.05)
+        return open_weights(*arguments)
+
+    monkeypatch.setattr(session, "_open_weights", slowly)
+    shared = open_session("car-s", provider="cpu")
+    with ThreadPoolExecutor(4) as pool:
+        for future in [pool.submit(shared.run, PLANES, CODING) for _ in range(4)]:
+            future.result()
+    assert len(opened) == 1
 
 
 def test_int8_is_near_fp32(photo: Any, reference: Any) -> None:
