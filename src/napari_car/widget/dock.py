@@ -5,14 +5,20 @@ from __future__ import annotations
 from napari.layers import Image
 from napari.utils.notifications import show_info
 from napari.viewer import Viewer
-from qtpy.QtWidgets import QHBoxLayout, QLabel, QProgressBar, QPushButton, QVBoxLayout, QWidget
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QHBoxLayout, QLabel, QProgressBar, QPushButton, QSlider, QVBoxLayout, QWidget
+from superqt.utils import signals_blocked
 
+from napari_car.cards import ModelCard
 from napari_car.diagnosis import Diagnosis
 from napari_car.widget.form import Form, note
 from napari_car.widget.job import Job
+from napari_car.widget.preview import Preview
 from napari_car.widget.result import Outcome, Shown, show
 from napari_car.widget.run import Run, diagnose_steps
 from napari_car.widget.source import Source
+
+PREVIEW_TIP = "Restore what is on the screen, right of a divider that can be dragged (Ctrl+Alt+P)"
 
 
 class RestoreDock(QWidget):
@@ -37,28 +43,49 @@ class RestoreDock(QWidget):
         self.bar = QProgressBar(textVisible=False)
         self.left = QLabel()
         self.status = note()
+        self.preview = Preview(napari_viewer, self._previewed, self)
+        self.preview_button = QPushButton("Preview", checkable=True, toolTip=PREVIEW_TIP)
+        self.divider = QSlider(Qt.Orientation.Horizontal, toolTip="Where the preview begins, as does the line")
+        self.divider.setRange(0, 100)
+        self.divider.setValue(50)
         self._lay_out()
-        self.form.looked_at_changed.connect(self.find)
+        self._connect()
+        self._toggle_preview(False)
         self._show_running(False)
         self.find()
 
     def _lay_out(self) -> None:
         """Put form, buttons and progress below each other."""
         buttons, progress, rows = QHBoxLayout(), QHBoxLayout(), QVBoxLayout(self)
+        buttons.addWidget(self.preview_button)
         buttons.addWidget(self.run_button)
         buttons.addWidget(self.cancel_button)
         progress.addWidget(self.bar, 1)
         progress.addWidget(self.left)
         rows.addWidget(self.form)
+        rows.addWidget(self.divider)
         rows.addLayout(buttons)
         rows.addLayout(progress)
         rows.addWidget(self.status)
         rows.addStretch()
 
+    def _connect(self) -> None:
+        """Let form, preview and slider tell of changes."""
+        self.form.looked_at_changed.connect(self.find)
+        self.form.changed.connect(self.preview.refresh)
+        self.preview_button.toggled.connect(self._toggle_preview)
+        self.divider.valueChanged.connect(lambda percent: self.preview.divide(percent / 100))
+        self.preview.moved.connect(self._follow_divider)
+        self.preview.said.connect(self._say)
+
+    def _follow_divider(self, share: float) -> None:
+        with signals_blocked(self.divider):
+            self.divider.setValue(round(share * 100))
+
     @property
     def is_busy(self) -> bool:
         """Whether a run is under way, or a picture being looked at."""
-        return any(job is not None and not job.is_over for job in (self._job, self._finding))
+        return any(job is not None and not job.is_over for job in (self._job, self._finding)) or self.preview.is_busy
 
     def find(self) -> None:
         """Find out, in a thread, how the layer was compressed, and say it."""
@@ -84,12 +111,11 @@ class RestoreDock(QWidget):
             return
         settings = self.form.settings
         settings.remember()
-        source = Source.of(layer, self._viewer)
         if settings.is_auto and self._diagnosis is not None and self._diagnosis.coding is None:
             self._say(self._diagnosis.sentence)
             show_info(self._diagnosis.sentence)
             return
-        run = Run(source, settings, self._diagnosis, self.form.is_current_plane)
+        run = self._planned(layer)
         self._job = Job(run.steps, f"restoring {layer.name}", self)
         self._job.progressed.connect(self._show_progress)
         self._job.returned.connect(lambda outcome: self._show_outcome(layer, outcome))
@@ -105,9 +131,27 @@ class RestoreDock(QWidget):
             self._say("Cancelled.")
             self._job.cancel()
 
+    def _planned(self, layer: Image) -> Run:
+        """What a run of the layer would do now."""
+        form = self.form
+        return Run(Source.of(layer, self._viewer), form.settings, self._diagnosis, form.is_current_plane)
+
+    def _previewed(self) -> tuple[Image, ModelCard, Run] | None:
+        """What the preview is to show."""
+        layer = self.form.layer
+        return None if layer is None else (layer, self.form.card, self._planned(layer))
+
+    def _toggle_preview(self, is_on: bool) -> None:
+        self.divider.setVisible(is_on)
+        if is_on:
+            self.preview.start()
+        else:
+            self.preview.stop()
+
     def _show_diagnosis(self, diagnosis: Diagnosis) -> None:
         self._diagnosis = diagnosis
         self.form.show_found(diagnosis.sentence)
+        self.preview.refresh()
 
     def _show_outcome(self, layer: Image, outcome: Outcome) -> None:
         self._last = show(self._viewer, layer, outcome, self._last if self.form.settings.is_update else None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,9 +11,11 @@ from napari_car.cards import ModelCard
 from napari_car.diagnosis import Diagnosis, diagnose
 from napari_car.errors import CarError
 from napari_car.jpeg.header import JpegInfo, read_jpeg
+from napari_car.pixels import Array
 from napari_car.provenance import describe_run, python_code
-from napari_car.restore import Options, Steps
+from napari_car.restore import Options, Steps, restore_steps
 from napari_car.session import open_session
+from napari_car.widget.region import Region
 from napari_car.widget.result import Outcome, change
 from napari_car.widget.settings import Settings
 from napari_car.widget.source import Source
@@ -32,25 +35,20 @@ class Run:
         What was found of the layer already.
     is_current_plane
         Whether only the plane that is shown is restored.
+    where
+        Makes the map of where to restore, shape (H, W), 0..1; everywhere for None.
     """
 
     source: Source
     settings: Settings
     diagnosis: Diagnosis | None
     is_current_plane: bool
+    where: Callable[[], Array] | None = None
 
     def steps(self) -> Steps[Outcome]:
         """Restore; every step is a tile."""
         source, settings = self.source, self.settings
-        session = open_session(settings.model)
-        diagnosis = (self.diagnosis or (yield from diagnose_steps(source, session.card))) if settings.is_auto else None
-        options: Options = {
-            "session": session,
-            "quality": diagnosis.coding if diagnosis else settings.quality,
-            "strength": settings.strength,
-            "luma": settings.luma,
-            "chroma": settings.chroma,
-        }
+        diagnosis, options = yield from self._options()
         pixels = source.shown_plane() if self.is_current_plane else np.asarray(source.data)
         restored = yield from source.restore_steps(pixels, options)
         path = str(source.path) if source.path else None
@@ -62,6 +60,37 @@ class Run:
             describe_run(options, diagnosis=diagnosis, name=source.name, path=path),
             python_code(source.reading(self.is_current_plane), options, is_grey_stack=source.is_ambiguous),
         )
+
+    def preview_steps(self, region: Region) -> Steps[Array]:
+        """Restore a region of the plane that is shown; of the finest level the pixels are those of the whole run."""
+        _, options = yield from self._options()
+        strength = options["strength"]
+        if isinstance(strength, np.ndarray):
+            rows, columns = (
+                np.minimum((np.arange(start, stop) * factor).astype(int), length - 1)
+                for start, stop, factor, length in zip(
+                    region.read[:2], region.read[2:], region.factor, self.source.size, strict=True
+                )
+            )
+            options["strength"] = strength[np.ix_(rows, columns)]
+        pixels = self.source.picture(region.level, region.read.slices)
+        restored = yield from restore_steps(pixels, **options)
+        return restored[region.crop][(np.newaxis,) * len(self.source.plane)]
+
+    def _options(self) -> Steps[tuple[Diagnosis | None, Options]]:
+        """What was found, and the keywords of ``restore`` that follow."""
+        settings = self.settings
+        session = open_session(settings.model)
+        diagnosis = None
+        if settings.is_auto:
+            diagnosis = self.diagnosis or (yield from diagnose_steps(self.source, session.card))
+        return diagnosis, {
+            "session": session,
+            "quality": diagnosis.coding if diagnosis else settings.quality,
+            "strength": settings.strength if self.where is None else np.float32(settings.strength) * self.where(),
+            "luma": settings.luma,
+            "chroma": settings.chroma,
+        }
 
 
 def diagnose_steps(source: Source, card: ModelCard) -> Steps[Diagnosis]:

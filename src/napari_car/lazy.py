@@ -1,0 +1,182 @@
+"""Pictures larger than memory: dask arrays that restore themselves block by block when they are asked for."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import os
+from functools import cache
+from typing import TYPE_CHECKING, Any, Unpack
+
+import numpy as np
+
+from napari_car.cards import load_card
+from napari_car.diagnosis import diagnose
+from napari_car.errors import FileError, InputError, MissingExtraError
+from napari_car.pixels import Array, layout, target_dtype
+from napari_car.restore import Options, Steps, restore
+from napari_car.session import Session, open_session
+
+if TYPE_CHECKING:
+    import dask.array as da
+
+BLOCK = 1024
+"""Side of the blocks that are restored at a time, px."""
+
+LOOKED_AT = 1024
+"""Side of the window by which "auto" quality is found, px; a multiple of 16, so that the MCU grid keeps its phase."""
+
+
+def restore_dask(array: Any, **options: Unpack[Options]) -> da.Array:
+    """Restore a dask array lazily; what is computed equals ``restore`` of the whole bit for bit with int8 models.
+
+    Parameters
+    ----------
+    array
+        A dask array, or another that dask can read lazily such as zarr's; shape and dtype as for ``restore``.
+    **options
+        Those of ``restore`` without ``session`` and ``tile``. "auto" quality is found in the middle of the middle
+        picture, for all of them.
+
+    Raises
+    ------
+    MissingExtraError
+        If dask is not installed.
+    InputError
+        If the array or an option cannot be taken.
+
+    Examples
+    --------
+    >>> import dask.array as da
+    >>> stack = da.zeros((1000, 4096, 4096), dtype="uint8", chunks=(1, 1024, 1024))
+    >>> restored = restore_dask(stack, quality=20)
+    >>> restored.shape, restored[500, :4, :4].compute().shape
+    ((1000, 4096, 4096), (4, 4))
+    """
+    da = _dask_array()
+    source = array if isinstance(array, da.Array) else da.from_array(array)
+    whole = layout(np.broadcast_to(np.zeros((), source.dtype), source.shape))
+    if refused := {"session", "tile"} & options.keys():
+        raise InputError(f"a lazy array takes no {' and no '.join(sorted(refused))}; each block is a tile")
+    card = load_card(options.pop("model", None))
+    if options.get("quality", "auto") == "auto":
+        options["quality"] = diagnose(_middle(source, len(whole.stack)), card=card).coding
+    dtype = target_dtype(np.empty(0, source.dtype), options.get("dtype"))
+    # Blocks start on the grid of an uncropped picture and overlap by whole steps of it: each then sees what a tile of
+    # the whole would. One step more than the halo, since a grid of another phase cuts its cells.
+    depth = (-(-card.halo // card.align) + 1) * card.align
+    side = -(-max(BLOCK, depth) // card.align) * card.align
+    sides = [_sides(length, side) for length in (whole.height, whole.width)]
+    spatial = len(whole.stack)
+    chunks = (*((1,) * length for length in whole.stack), *sides, *[(whole.channels,)] * bool(whole.channels))
+    blocks = [source.rechunk(chunks)]
+    depths = {spatial + i: depth if len(sizes) > 1 else 0 for i, sizes in enumerate(sides)}
+    overlaps = [dict.fromkeys(range(source.ndim), 0) | depths]
+    strength = options.pop("strength", 1.0)
+    if np.ndim(strength):  # as a stack of one picture, for dask to pair with every one
+        lying = da.from_array(np.asarray(strength, np.float32), chunks=tuple(sides))[(np.newaxis,) * spatial]
+        blocks.append(lying[..., np.newaxis] if whole.channels else lying)
+        overlaps.append(overlaps[0])
+    return da.map_overlap(
+        _restore_block,
+        *blocks,
+        depth=overlaps,
+        boundary="none",
+        dtype=dtype,
+        meta=np.empty((0,) * source.ndim, dtype),
+        model=card.id,
+        number=None if np.ndim(strength) else strength,
+        has_channels=whole.channels > 0,
+        options=dict(options),
+    )
+
+
+def store_steps(lazy: da.Array, path: str | os.PathLike[str]) -> Steps[Any]:
+    """Compute a lazy array into a new Zarr store: yields ``(done, total)`` blocks and returns the stored array.
+
+    Memory stays bounded: as many blocks are computed at a time as there are cores.
+
+    Parameters
+    ----------
+    lazy
+        Of ``restore_dask``.
+    path
+        Folder of the store; it must not exist.
+
+    Raises
+    ------
+    FileError
+        If the store exists or cannot be written.
+    MissingExtraError
+        If zarr is not installed.
+    """
+    try:
+        import dask
+        import zarr
+    except ImportError as error:
+        raise MissingExtraError("A Zarr store", "distributed") from error
+    if os.path.exists(path):
+        raise FileError("is there already; give another name", path)
+    try:
+        stored = zarr.create_array(
+            os.fspath(path), shape=lazy.shape, chunks=tuple(map(max, lazy.chunks)), dtype=lazy.dtype
+        )
+    except OSError as error:
+        raise FileError(f"cannot be made a Zarr store ({error.strerror})", path) from error
+    places = itertools.product(*(_slices(sizes) for sizes in lazy.chunks))
+    total = math.prod(lazy.numblocks)
+    done = 0
+    while batch := list(itertools.islice(places, os.cpu_count() or 1)):
+        for place, block in zip(
+            batch, dask.compute(*(lazy[place] for place in batch), scheduler="threads"), strict=True
+        ):
+            stored[place] = block
+        done += len(batch)
+        yield done, total
+    return stored
+
+
+def _restore_block(
+    block: Array, lying: Array | None = None, *, model: str, number: float, has_channels: bool, options: dict[str, Any]
+) -> Array:
+    """Restore one block with its overlap; ``lying`` is its part of a strength map."""
+    pixels = block if has_channels else block[..., None]
+    share = number if lying is None else lying.reshape(pixels.shape[-3:-1])
+    restored = restore(pixels, session=_session(model), strength=share, **options)
+    return restored if has_channels else restored[..., 0]
+
+
+@cache
+def _session(model: str) -> Session:
+    """A session of one thread, since dask runs blocks side by side; one a process."""
+    return open_session(model, threads=1)
+
+
+def _middle(source: da.Array, n_stack: int) -> Array:
+    """Pixels of the middle of the middle picture."""
+    place: list[Any] = [length // 2 for length in source.shape[:n_stack]]
+    for length in source.shape[n_stack : n_stack + 2]:
+        start = max(length - LOOKED_AT, 0) // 2 // 16 * 16
+        place.append(slice(start, start + LOOKED_AT))
+    return np.asarray(source[tuple(place)])
+
+
+def _sides(length: int, side: int) -> tuple[int, ...]:
+    """Sizes of the blocks along an axis; the last is the largest, so that none is smaller than its overlap."""
+    count = max(length // side, 1)
+    return (*[side] * (count - 1), length - side * (count - 1))
+
+
+def _slices(sizes: tuple[int, ...]) -> list[slice]:
+    """Slices of the chunks along an axis."""
+    stops = list(itertools.accumulate(sizes))
+    return [slice(stop - size, stop) for stop, size in zip(stops, sizes, strict=True)]
+
+
+def _dask_array() -> Any:
+    """The module dask.array, imported when it is needed."""
+    try:
+        import dask.array
+    except ImportError as error:
+        raise MissingExtraError("A lazy array", "distributed") from error
+    return dask.array

@@ -1,0 +1,186 @@
+"""The live preview: what is on the screen, restored on one side of a divider."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from napari.components import ViewerModel
+from napari.layers import Image
+from qtpy.QtCore import QObject, Signal
+from superqt.utils import qdebounced
+
+from napari_car.cards import ModelCard
+from napari_car.pixels import Array
+from napari_car.widget.divider import Divider
+from napari_car.widget.job import Job
+from napari_car.widget.region import Region, visible_region
+from napari_car.widget.result import carried
+from napari_car.widget.run import Run
+from napari_car.widget.source import PREVIEW_KEY
+
+DELAY_MS = 150
+"""How long the view must rest before it is restored."""
+
+NAME = "preview [car]"
+
+
+@dataclass(frozen=True, eq=False)
+class Piece:
+    """A restored window of a layer."""
+
+    layer: Image
+    region: Region
+    plane: tuple[int, ...]
+    pixels: Array
+
+
+class Preview(QObject):
+    """Shows the visible region restored, while it is on; leaves nothing behind.
+
+    Parameters
+    ----------
+    viewer
+        Where it is shown.
+    ask
+        Gives the layer, the model's card and what a run would do now; None where nothing can be done.
+    parent
+        The Qt object that owns it.
+    """
+
+    moved = Signal(float)  # the divider, 0..1 of what is visible
+    said = Signal(str)
+
+    def __init__(
+        self, viewer: ViewerModel, ask: Callable[[], tuple[Image, ModelCard, Run] | None], parent: QObject
+    ) -> None:
+        super().__init__(parent)
+        self._viewer, self._ask = viewer, ask
+        self._job: Job | None = None
+        self._piece: Piece | None = None
+        self._shown: Image | None = None
+        self._divider = Divider(viewer, self._drag)
+        self._share = 0.5
+        self._is_on = self._is_waiting = False
+        self.n_runs = 0
+        self._refresh = qdebounced(self._restore, timeout=DELAY_MS)
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether something is still to be shown."""
+        return self._job is not None or self._is_waiting
+
+    def start(self) -> None:
+        """Show the preview, and again after each change of view."""
+        if self._is_on:
+            return
+        self._is_on = True
+        for emitter in self._emitters():
+            emitter.connect(self.refresh)
+        self.refresh()
+
+    def stop(self) -> None:
+        """Take everything away."""
+        if not self._is_on:
+            return
+        self._is_on = self._is_waiting = False
+        self._refresh.cancel()
+        for emitter in self._emitters():
+            emitter.disconnect(self.refresh)
+        if self._job is not None:
+            self._job.cancel()
+        self._clear()
+
+    def refresh(self, event: object = None) -> None:
+        """Look anew once the view rests."""
+        if self._is_on:
+            self._is_waiting = True
+            self._refresh()
+
+    def divide(self, share: float) -> None:
+        """Put the divider at a share of the visible width, 0..1; right of it is restored."""
+        self._share = min(max(share, 0.0), 1.0)
+        self._show()
+
+    def _emitters(self) -> list[Any]:
+        """What tells that the view has changed."""
+        camera, dims = self._viewer.scene.camera.events, self._viewer.dims.events
+        return [camera.center, camera.zoom, camera.angles, dims.current_step, dims.ndisplay, dims.order]
+
+    def _restore(self) -> None:
+        """Restore what is on the screen now, in a thread."""
+        self._is_waiting = False
+        asked = self._ask() if self._is_on else None
+        if self._job is not None:
+            self._job.cancel()
+        region = visible_region(self._viewer, asked[0], asked[1]) if asked is not None else None
+        if asked is None or region is None:
+            self._clear()
+            return
+        layer, _, run = asked
+        self._job = Job(lambda: run.preview_steps(region), None, self)
+        self._job.returned.connect(lambda pixels: self._take(Piece(layer, region, run.source.plane, pixels)))
+        self._job.failed.connect(self.said)
+        self._job.ended.connect(self._end)
+        self.n_runs += 1
+        self._job.start()
+
+    def _end(self) -> None:
+        self._job = None
+
+    def _take(self, piece: Piece) -> None:
+        self._piece = piece
+        self._show()
+
+    def _drag(self, column: float) -> None:
+        """Follow the divider's column of the layer."""
+        if self._piece is not None:
+            window, (_, factor) = self._piece.region.shown, self._piece.region.factor
+            self.divide((column / factor - window.left) / (window.right - window.left))
+            self.moved.emit(self._share)
+
+    def _show(self) -> None:
+        """Put what lies right of the divider onto the canvas."""
+        piece = self._piece
+        if piece is None or piece.layer not in self._viewer.layers:
+            self._clear()
+            return
+        window, factor = piece.region.shown, piece.region.factor
+        width = window.right - window.left
+        start = min(round(self._share * width), width - 1)
+        leading = (1,) * len(piece.plane)
+        corner = (*piece.plane, window.top * factor[0], (window.left + start) * factor[1])
+        state = carried(piece.layer, corner, (*leading, *factor))
+        pixels = piece.pixels[..., start:, :] if piece.layer.rgb else piece.pixels[..., start:]
+        layers = self._viewer.layers
+        if self._shown is not None and self._shown in layers and self._shown.rgb == piece.layer.rgb:
+            self._shown.data = pixels
+            self._shown.scale, self._shown.translate = state["scale"], state["translate"]
+        else:
+            self._remove_shown()
+            self._shown = Image(pixels, name=NAME, **state | {"metadata": {PREVIEW_KEY: True}})
+            active = layers.selection.active
+            layers.append(self._shown)
+            layers.selection.active = active
+        self._divider.show(
+            piece.layer,
+            (window.left + start) * factor[1] - 0.5,
+            window.top * factor[0] - 0.5,
+            window.bottom * factor[0] - 0.5,
+        )
+
+    def _clear(self) -> None:
+        """Take the layers of the preview away."""
+        self._piece = None
+        self._divider.remove()
+        self._remove_shown()
+
+    def _remove_shown(self) -> None:
+        layers = self._viewer.layers
+        if self._shown is not None and self._shown in layers:
+            active = layers.selection.active
+            layers.remove(self._shown)
+            if active in layers:
+                layers.selection.active = active
+        self._shown = None

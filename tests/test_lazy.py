@@ -1,0 +1,102 @@
+"""Lazy arrays are those of ``restore``, block by block."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from napari_car import CarError, FileError, InputError, lazy, restore
+from napari_car.jpeg.coding import Coding
+from napari_car.lazy import restore_dask, store_steps
+from napari_car.restore import drain
+
+da = pytest.importorskip("dask.array", reason="needs the extra distributed")
+
+
+@pytest.fixture(autouse=True)
+def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lazy, "BLOCK", 64)
+
+
+def noise(shape: tuple[int, ...], dtype: str = "uint8") -> np.ndarray:
+    values = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+    return values if dtype == "uint8" else (values / 255).astype(dtype)
+
+
+@pytest.mark.parametrize("shape", [(150, 200), (150, 200, 3), (2, 130, 140), (2, 2, 100, 90, 4)], ids=str)
+def test_blocks_are_those_of_the_whole(shape: tuple[int, ...]) -> None:
+    image = noise(shape)
+    found = restore_dask(da.from_array(image, chunks=50), quality=20)
+    assert found.npartitions > 2
+    np.testing.assert_array_equal(found.compute(), restore(image, quality=20))
+
+
+def test_a_cropped_grid_keeps_its_phase() -> None:
+    image, coding = noise((150, 200, 3)), Coding(500.0, 500.0, 1.0, (5, 2))
+    np.testing.assert_array_equal(
+        restore_dask(da.from_array(image), quality=coding).compute(), restore(image, quality=coding)
+    )
+
+
+@pytest.mark.parametrize("shape", [(150, 200), (2, 150, 200, 3)], ids=str)
+def test_a_strength_map_goes_with_its_blocks(shape: tuple[int, ...]) -> None:
+    image, strength = noise(shape), noise((150, 200), "float32")
+    found = restore_dask(da.from_array(image), quality=20, strength=strength, chroma=0.5)
+    np.testing.assert_array_equal(found.compute(), restore(image, quality=20, strength=strength, chroma=0.5))
+
+
+def test_auto_quality_is_found_once_for_all(photo: np.ndarray) -> None:
+    np.testing.assert_array_equal(restore_dask(da.from_array(photo)).compute(), restore(photo))
+    assert (restore(photo) != photo).any()
+
+
+def test_a_halo_that_is_too_small_would_show(monkeypatch: pytest.MonkeyPatch) -> None:
+    image = noise((200, 200, 3))
+    expected = restore(image, quality=20)
+    card = lazy.load_card()
+    object.__setattr__(card, "halo", 0)
+    monkeypatch.setattr(lazy, "load_card", lambda model: card)
+    assert (restore_dask(da.from_array(image), quality=20).compute() != expected).any()
+
+
+def test_only_what_is_asked_for_is_read() -> None:
+    read = []
+
+    def chunk(block_info: dict) -> np.ndarray:
+        read.append(1)
+        return np.zeros((1, 64, 64), np.uint8)
+
+    stack = da.map_blocks(
+        chunk, chunks=((1,) * 100, (64,) * 20, (64,) * 20), dtype=np.uint8, meta=np.empty((0,) * 3, np.uint8)
+    )
+    restore_dask(stack, quality=20)[50, 300:310, 300:310].compute(scheduler="synchronous")
+    assert 0 < len(read) <= 9
+
+
+def test_storing_yields_progress_and_gives_the_same(tmp_path: Path) -> None:
+    pytest.importorskip("zarr")
+    image = noise((3, 100, 90))
+    lazily = restore_dask(da.from_array(image), quality=20)
+    steps = store_steps(lazily, tmp_path / "restored.zarr")
+    done, total = next(steps)
+    assert 0 < done < total == lazily.npartitions
+    np.testing.assert_array_equal(drain(steps)[:], restore(image, quality=20))
+    with pytest.raises(FileError, match=r"restored\.zarr: is there already"):
+        drain(store_steps(lazily, tmp_path / "restored.zarr"))
+
+
+@pytest.mark.parametrize(
+    ("array", "options", "said"),
+    [
+        (np.zeros((8, 8), np.int32), {"quality": 20}, "int32"),
+        (np.zeros(8, np.uint8), {"quality": 20}, r"\(8,\)"),
+        (np.zeros((8, 8), np.uint8), {"quality": 20, "tile": 64}, "takes no tile"),
+        (np.zeros((8, 8), np.uint8), {"quality": 20, "model": "no"}, "no model 'no'"),
+    ],
+    ids=str,
+)
+def test_what_cannot_be_taken_is_said_before_any_work(array: np.ndarray, options: dict, said: str) -> None:
+    with pytest.raises((InputError, CarError), match=said):
+        restore_dask(da.from_array(array), **options)

@@ -1,0 +1,61 @@
+"""The live preview, in a real viewer: what is on the canvas is what a run gives."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from napari_car import restore
+
+
+@pytest.fixture
+def big(photo) -> np.ndarray:
+    return np.tile(photo, (4, 4, 1))
+
+
+def preview_of(viewer):
+    return next(layer for layer in viewer.layers if layer.name == "preview [car]")
+
+
+PLACES = [
+    {},
+    {"scale": (0.5, 2), "translate": (30, -7)},
+    {"rotate": 30, "shear": [0.2], "affine": np.array([[0, 1.5, 3], [1, 0, 9], [0, 0, 1]])},
+]
+
+
+@pytest.mark.parametrize("place", PLACES, ids=["plain", "scaled", "rotated"])
+def test_the_preview_is_what_a_run_gives(open_dock, finish, big, place) -> None:
+    viewer, dock = open_dock(show=True)
+    layer = viewer.add_image(big, rgb=True, **place)
+    finish(dock)
+    viewer.scene.camera.zoom *= 3
+    callbacks = list(viewer.mouse_drag_callbacks)
+    dock.preview_button.setChecked(True)
+    finish(dock)
+    shown = preview_of(viewer)
+    top, left = np.rint(layer.world_to_data(shown.data_to_world((0, 0)))).astype(int)
+    np.testing.assert_allclose(layer.world_to_data(shown.data_to_world((0, 0))), (top, left), atol=1e-6)
+    height, width = shown.data.shape[:2]
+    assert 0 < height < big.shape[0] and 0 < width < big.shape[1]
+    expected = restore(big)[top : top + height, left : left + width]
+    np.testing.assert_array_equal(shown.data, expected)
+    dock.preview_button.setChecked(False)
+    assert list(viewer.layers) == [layer]
+    assert viewer.mouse_drag_callbacks == callbacks
+    assert viewer.layers.selection.active is layer
+
+
+def test_forty_steps_of_panning_are_few_runs(open_dock, finish, big, qtbot) -> None:
+    viewer, dock = open_dock(show=True)
+    viewer.add_image(big, rgb=True)
+    finish(dock)
+    viewer.scene.camera.zoom *= 3
+    dock.preview_button.setChecked(True)
+    finish(dock)
+    before = dock.preview.n_runs
+    for step in range(40):
+        viewer.scene.camera.center = (0, 150 + step, 150 + step)
+        qtbot.wait(10)
+    finish(dock)
+    assert 1 <= dock.preview.n_runs - before <= 5
