@@ -18,7 +18,8 @@ from napari_car.errors import (
 from napari_car.jpeg.coding import Coding
 from napari_car.jpeg.estimate import JpegEstimate, estimate_jpeg
 from napari_car.jpeg.header import JpegInfo, read_jpeg
-from napari_car.restore import restore, restore_file, restore_file_steps, restore_steps
+from napari_car.restore import restore, restore_steps
+from napari_car.restore_file import restore_file, restore_file_steps
 from napari_car.session import Session, open_session
 
 __version__ = "0.1.0"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import zlib
 from dataclasses import asdict
+from importlib.metadata import version
 from typing import Any
 
 import numpy as np
@@ -36,13 +37,11 @@ def describe_run(
     >>> record["model"], record["quality"], record["quality_source"], record["strength"]
     ('arcnn', 20, 'told', 1.0)
     """
-    from napari_car import __version__
-
     session = options.get("session") or open_session(options.get("model"))
     card, quality, strength = session.card, options["quality"], options.get("strength", 1.0)
     number = quality.quality if isinstance(quality, Coding) else quality if isinstance(quality, int) else None
     return {
-        "software": f"napari-car {__version__}",
+        "software": f"napari-car {version('napari-car')}",
         "model": card.id,
         "sha256": card.nearest(number, session.precision).sha256 if number is not None else None,
         "precision": session.precision,
@@ -63,7 +62,9 @@ def describe_run(
     }
 
 
-def python_code(reading: str, options: Options, *, is_grey_stack: bool = False) -> str:
+def python_code(
+    reading: str, options: Options, *, function: str = "restore", is_grey_stack: bool = False
+) -> str:
     """Code that restores once more, in a process of its own, with the same pixels as result.
 
     Parameters
@@ -72,6 +73,8 @@ def python_code(reading: str, options: Options, *, is_grey_stack: bool = False) 
         Lines that leave the pixels in ``image``.
     options
         What ``restore`` was given.
+    function
+        "restore", or "restore_dask" where ``image`` is a dask array.
     is_grey_stack
         Whether the last axis of ``image`` is of columns, however few they are.
 
@@ -85,7 +88,8 @@ def python_code(reading: str, options: Options, *, is_grey_stack: bool = False) 
     image = np.load('photo.npy')
     restored = restore(image, model='arcnn', quality=20)
     """
-    imports, lines = ["import numpy as np", "", "from napari_car import restore"], [reading]
+    home = {"restore": "napari_car", "restore_dask": "napari_car.lazy"}[function]
+    imports, lines = ["import numpy as np", "", f"from {home} import {function}"], [reading]
     said: dict[str, Any] = {"model": None, **options}
     session = said.pop("session", None)
     if session is not None:
@@ -99,7 +103,7 @@ def python_code(reading: str, options: Options, *, is_grey_stack: bool = False) 
         values["strength"] = "strength"
     image, result = ("image[..., None]", "[..., 0]") if is_grey_stack else ("image", "")
     arguments = ", ".join(f"{name}={value}" for name, value in values.items())
-    lines.append(f"restored = restore({image}, {arguments}){result}")
+    lines.append(f"restored = {function}({image}, {arguments}){result}")
     return "\n".join([*imports, "", *lines])
 
 

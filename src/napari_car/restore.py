@@ -8,23 +8,19 @@ from __future__ import annotations
 
 import logging
 import math
-import os
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import replace
-from pathlib import Path
-from typing import Any, TypedDict, TypeVar, Unpack
+from typing import Any, TypedDict, TypeVar
 
 import numpy as np
 from numpy.typing import DTypeLike
 
 from napari_car.cards import ModelCard
 from napari_car.diagnosis import Diagnosis, diagnose
-from napari_car.errors import FileError, InputError
-from napari_car.files import check_target, read_image, write_image
+from napari_car.errors import InputError
 from napari_car.jpeg.coding import Coding
-from napari_car.jpeg.header import JpegInfo, read_jpeg
+from napari_car.jpeg.header import JpegInfo
 from napari_car.pixels import (
     Array,
     Layout,
@@ -192,73 +188,6 @@ def restore_steps(
     return result
 
 
-def restore_file(
-    src: str | os.PathLike[str],
-    dst: str | os.PathLike[str] | None = None,
-    *,
-    overwrite: bool = False,
-    **options: Unpack[Options],
-) -> Path:
-    """Restore an image file into another; its metadata goes along and the original stays as it is.
-
-    Parameters
-    ----------
-    src
-        A JPEG, or a picture in another format that was one once.
-    dst
-        Where to write; the extension is the format. ``photo.restored.png`` beside ``photo.jpg`` for None, or
-        ``.restored.tif`` for what PNG cannot hold.
-    overwrite
-        Whether an existing ``dst`` may be replaced; ``src`` itself never is.
-    **options
-        Those of ``restore``; "auto" quality is read from the file.
-
-    Returns
-    -------
-    Path
-        The file that was written, whole or not at all.
-
-    Raises
-    ------
-    FileError
-        If ``src`` cannot be read or ``dst`` cannot be written.
-    InputError, ModelError, InferenceError
-        As ``restore``.
-    """
-    return drain(restore_file_steps(src, dst, overwrite=overwrite, **options))
-
-
-def restore_file_steps(
-    src: str | os.PathLike[str],
-    dst: str | os.PathLike[str] | None = None,
-    *,
-    overwrite: bool = False,
-    **options: Unpack[Options],
-) -> Steps[Path]:
-    """Restore a file step by step: yields ``(done, total)`` after each tile and returns the path written.
-
-    Parameters and errors are those of ``restore_file``.
-    """
-    src = Path(src)
-    if dst is not None:
-        _check_other(src, dst)
-        check_target(dst, overwrite=overwrite)
-    picture = read_image(src)
-    dtype = target_dtype(picture.pixels, options.get("dtype"))
-    if dst is None:
-        fits_png = dtype.kind == "u" and not picture.is_stack
-        dst = src.with_name(f"{src.stem}.restored.{'png' if fits_png else 'tif'}")
-    # What will be written, without its pixels yet: a target that cannot hold it is refused before the work.
-    shell = replace(picture, pixels=np.broadcast_to(np.zeros((), dtype), picture.pixels.shape))
-    check_target(dst, shell, overwrite=overwrite)
-    if options.get("quality", "auto") == "auto":
-        session = options["session"] = options.get("session") or open_session(options.get("model"))
-        info = read_jpeg(src) if picture.format == "JPEG" else None
-        options["quality"] = _told(diagnose(picture.pixels, info=info, card=session.card), src.name)
-    restored = yield from restore_steps(picture.pixels, **options)
-    return write_image(dst, replace(picture, pixels=restored), overwrite=overwrite)
-
-
 def drain(steps: Steps[Result]) -> Result:
     """Run steps to their end and return what they return."""
     while True:
@@ -292,12 +221,6 @@ def _default_tile(card: ModelCard) -> int:
     return max(side // 16 * 16, 2 * card.halo, 128)
 
 
-def _check_other(src: Path, dst: str | os.PathLike[str]) -> None:
-    """Refuse to write a file over itself, whatever path or link names it."""
-    if os.path.exists(dst) and os.path.exists(src) and os.path.samefile(src, dst):
-        raise FileError("is the original, which is never overwritten; give another name", dst)
-
-
 def _coding(quality: Quality, image: Array, card: ModelCard) -> Coding | None:
     """How the picture was coded, as told or found out; None where it is to be left alone."""
     if quality is None or isinstance(quality, Coding):
@@ -305,7 +228,7 @@ def _coding(quality: Quality, image: Array, card: ModelCard) -> Coding | None:
     if isinstance(quality, JpegInfo):
         return Coding.from_info(quality)
     if isinstance(quality, str) and quality == "auto":
-        return _told(diagnose(image, card=card))
+        return say(diagnose(image, card=card))
     if isinstance(quality, bool) or not isinstance(quality, int | np.integer) or not 1 <= quality <= 100:
         raise InputError(f"quality is {quality!r}; it is 'auto' or a whole number from 1 to 100")
     low, high = card.qualities
@@ -314,8 +237,8 @@ def _coding(quality: Quality, image: Array, card: ModelCard) -> Coding | None:
     return Coding.from_quality(int(quality), "grey" if layout(image).is_grey else "4:2:0")
 
 
-def _told(diagnosis: Diagnosis, name: str = "") -> Coding | None:
-    """Say in the log what was found, and give what follows from it."""
+def say(diagnosis: Diagnosis, name: str = "") -> Coding | None:
+    """Say in the log what was found, of the picture of that name, and give the coding that follows."""
     level = logging.WARNING if diagnosis.coding is None else logging.INFO
     logger.log(level, "%s%s", f"{name}: " if name else "", diagnosis.sentence)
     return diagnosis.coding

@@ -97,7 +97,14 @@ class Session:
         """The onnxruntime session of one set of weights, opened on first use."""
         with self._lock:
             if weights.file not in self._opened:
-                self._opened[weights.file] = _open_weights(self.card, weights, self.provider)
+                session = _open_weights(self.card, weights, self.provider)
+                running = session.get_providers()[0]
+                if running != PROVIDERS[self.provider][0]:
+                    logger.warning(
+                        "provider %s did not start; model %s runs on %s", self.provider, self.card.id, running
+                    )
+                    self.provider = next(name for name, (full, _) in PROVIDERS.items() if full == running)
+                self._opened[weights.file] = session
             return self._opened[weights.file]
 
 
@@ -185,8 +192,6 @@ def _open_weights(card: ModelCard, weights: Weights, provider: str) -> onnxrunti
         raise ModelError(
             f"model {card.id!r}: {weights.file} is told {told} values where the card names {len(card.conditioning)}"
         )
-    if session.get_providers()[0] not in wanted:
-        logger.warning("provider %s did not start; model %s runs on %s", provider, card.id, session.get_providers()[0])
     return session
 
 

@@ -13,7 +13,7 @@ from napari_car.cards import DEFAULT_MODEL
 from napari_car.errors import FileError, InputError
 from napari_car.files import check_target
 from napari_car.metrics import psnr
-from napari_car.restore import restore_file
+from napari_car.restore_file import restore_file
 
 SAMPLE = Path(__file__).resolve().parents[1] / "samples" / "astronaut.webp"
 

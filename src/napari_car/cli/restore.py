@@ -10,8 +10,9 @@ from pathlib import Path
 from tqdm import tqdm
 
 from napari_car.cards import DEFAULT_MODEL
-from napari_car.errors import CarError, InputError
-from napari_car.restore import Options, restore_file_steps
+from napari_car.errors import CarError, FileError, InputError
+from napari_car.restore import Options
+from napari_car.restore_file import restore_file_steps
 from napari_car.session import PROVIDERS, open_session
 
 EXAMPLES = """\
@@ -48,8 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Restore each input; one that fails is named on stderr and does not stop the rest."""
     output: Path | None = options.output
-    into_folder = output is not None and os.path.isdir(output)  # Path.is_dir raises for a long name
-    if output is not None and len(options.inputs) > 1 and not into_folder:
+    if output is not None and len(options.inputs) > 1 and not os.path.isdir(output):
         raise InputError(f"{len(options.inputs)} inputs need a folder that exists as output; {output} is none")
     keywords: Options = {
         "session": open_session(options.model, provider=options.provider, threads=options.threads),
@@ -61,10 +61,14 @@ def run(options: argparse.Namespace) -> int:
     if options.bit_depth is not None:
         keywords["dtype"] = f"uint{options.bit_depth}"
     failures = 0
+    names: set[Path] = set()
     for source in options.inputs:
-        target = output / f"{source.stem}.restored.png" if output is not None and into_folder else output
         try:
-            print(_restore(source, target, options.force, keywords))
+            name = (output or source.parent) / source.stem
+            if options.force and name in names:
+                raise FileError("has the name of an input before it, whose result it would replace", source)
+            names.add(name)
+            print(_restore(source, output, options.force, keywords))
         except CarError as error:
             failures += 1
             print(f"napari-car: {' '.join(str(error).split())}", file=sys.stderr)

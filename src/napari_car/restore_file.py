@@ -1,0 +1,95 @@
+"""Files through the main path: read, diagnose, restore, write."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import Unpack
+
+import numpy as np
+
+from napari_car.diagnosis import diagnose
+from napari_car.errors import FileError
+from napari_car.files import check_target, read_image, write_image
+from napari_car.jpeg.header import read_jpeg
+from napari_car.pixels import target_dtype
+from napari_car.restore import Options, Steps, drain, restore_steps, say
+from napari_car.session import open_session
+
+
+def restore_file(
+    src: str | os.PathLike[str],
+    dst: str | os.PathLike[str] | None = None,
+    *,
+    overwrite: bool = False,
+    **options: Unpack[Options],
+) -> Path:
+    """Restore an image file into another; its metadata goes along and the original stays as it is.
+
+    Parameters
+    ----------
+    src
+        A JPEG, or a picture in another format that was one once.
+    dst
+        Where to write: a file, its extension is the format; or a folder that exists. The name is ``photo.restored.png``
+        for ``photo.jpg`` (``.tif`` for what PNG cannot hold) where none is given, beside ``src`` for None.
+    overwrite
+        Whether an existing ``dst`` may be replaced; ``src`` itself never is.
+    **options
+        Those of ``restore``; "auto" quality is read from the file.
+
+    Returns
+    -------
+    Path
+        The file that was written, whole or not at all.
+
+    Raises
+    ------
+    FileError
+        If ``src`` cannot be read or ``dst`` cannot be written.
+    InputError, ModelError, InferenceError
+        As ``restore``.
+    """
+    return drain(restore_file_steps(src, dst, overwrite=overwrite, **options))
+
+
+def restore_file_steps(
+    src: str | os.PathLike[str],
+    dst: str | os.PathLike[str] | None = None,
+    *,
+    overwrite: bool = False,
+    **options: Unpack[Options],
+) -> Steps[Path]:
+    """Restore a file step by step: yields ``(done, total)`` after each tile and returns the path written.
+
+    Parameters and errors are those of ``restore_file``.
+    """
+    src = Path(src)
+    dst = src.parent if dst is None else Path(dst)
+    folder = dst if os.path.isdir(dst) else None  # Path.is_dir raises for a name that is too long
+    if folder is None:
+        _check_other(src, dst)
+        check_target(dst, overwrite=overwrite)
+    picture = read_image(src)
+    dtype = target_dtype(picture.pixels, options.get("dtype"))
+    if folder is None:
+        target = dst
+    else:
+        fits_png = dtype.kind == "u" and not picture.is_stack
+        target = folder / f"{src.stem}.restored.{'png' if fits_png else 'tif'}"
+    # What will be written, without its pixels yet: a target that cannot hold it is refused before the work.
+    shell = replace(picture, pixels=np.broadcast_to(np.zeros((), dtype), picture.pixels.shape))
+    check_target(target, shell, overwrite=overwrite)
+    if options.get("quality", "auto") == "auto":
+        session = options["session"] = options.get("session") or open_session(options.get("model"))
+        info = read_jpeg(src) if picture.format == "JPEG" else None
+        options["quality"] = say(diagnose(picture.pixels, info=info, card=session.card), src.name)
+    restored = yield from restore_steps(picture.pixels, **options)
+    return write_image(target, replace(picture, pixels=restored), overwrite=overwrite)
+
+
+def _check_other(src: Path, dst: Path) -> None:
+    """Refuse to write a file over itself, whatever path or link names it."""
+    if os.path.exists(dst) and os.path.exists(src) and os.path.samefile(src, dst):
+        raise FileError("is the original, which is never overwritten; give another name", dst)
