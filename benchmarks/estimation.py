@@ -21,7 +21,7 @@ from napari_car.jpeg.estimate import JpegEstimate, estimate_jpeg
 
 Picture = NDArray[np.uint8]
 CROP = 320
-QUALITIES = (10, 40, 75, 85, 90)
+QUALITIES = (5, 10, 20, 30, 40, 50, 60, 75, 85, 90, 95)
 
 
 def compress(picture: Picture, quality: int, subsampling: str = "4:2:0") -> Picture:

@@ -21,8 +21,7 @@ Phase = tuple[int, int]
 # Chosen on photographs of the training pool, never on those of the test sets.
 _MIN_SIZE = 16  # pixels, so that each phase has a block
 _MIN_BLOCKS = 100  # with fewer that are free of clipped pixels, the others must do
-_N_SEARCH_WINDOWS = 3
-_N_MINIMA = 3
+_N_MINIMA = 5
 _FLOORS = (0.5, 4.0)  # grey levels below which a coefficient counts as zero: as it was decoded; compressed again
 _LATER_NOISE = (1.7, 3.0)  # standard deviations that a later compression at quality 90 to 70 leaves, grey levels
 _ENOUGH, _ENOUGH_NOISY = 40.0, 60.0  # nats
@@ -134,10 +133,9 @@ def estimate_jpeg(image: NDArray[Any]) -> JpegEstimate:
     windows = cut_windows(image)
     if min(windows[0].luma.shape) < _MIN_SIZE:
         return _answer(None, None, None, (0, 0), 0.0)
-    searched = windows[:_N_SEARCH_WINDOWS]
-    sharp, blunt = _grid_signs(searched)
-    exact = _rank(searched, {(0, 0), *_minima(sharp)}, (EXACT_NOISE,))
-    noisy = _rank(searched, {exact[0].phase, *_minima(blunt)}, _LATER_NOISE)
+    sharp, blunt = _grid_signs(windows)
+    exact = _rank(windows, {(0, 0), *_minima(sharp)}, (EXACT_NOISE,))
+    noisy = _rank(windows, {exact[0].phase, *_minima(blunt)}, _LATER_NOISE)
     main = next((found for found in noisy if _dominates(found, exact[0])), None)
     if main is not None:
         last = _finer(exact, main)
@@ -149,7 +147,7 @@ def estimate_jpeg(image: NDArray[Any]) -> JpegEstimate:
     confidence = _confidence(_margin(main, rivals))
     if all(window.rgb is None for window in windows):
         return _answer(main, last, "grey", main.phase, confidence)
-    colored = [window.rgb for window in searched if window.rgb is not None]
+    colored = [window.rgb for window in windows if window.rgb is not None]
     return _answer(main, last, *find_subsampling(colored, main.quality, main.phase), confidence)
 
 

@@ -37,7 +37,7 @@ class Evidence(NamedTuple):
     total
         Nats gained over a smooth distribution, shape (97,).
     mean
-        The same per non-zero coefficient, shape (97,).
+        The same per non-zero AC coefficient, shape (97,).
     """
 
     total: NDArray[np.float32]
@@ -82,11 +82,17 @@ def quality_evidence(counts: NDArray[np.float32], kind: Kind, noise: float = EXA
     """
     divisors = _ladder(kind)
     frequency = np.arange(64)
-    gain = counts @ _gain_table(noise)
+    n_used = int(np.flatnonzero(counts[1:].sum(0)).max(initial=0)) + 1
+    gain = counts[:, :n_used] @ _gain_table(noise)[:n_used]
     gain[0] = counts[0] @ _gain_table(max(noise, _DC_NOISE))
-    beyond = np.cumsum(counts[:, ::-1], axis=1)[:, ::-1]  # how many lie in this bin or above
-    total = gain[frequency, divisors].sum(1)
-    n_nonzero = beyond[frequency, divisors * _STEPS // 2].sum(1)
+    each = gain[frequency, divisors]
+    total = each[:, 1:].sum(1)
+    # Flat areas have a few values of DC, on some lattice by chance: alone, they are no evidence.
+    total += np.minimum(each[:, 0], np.maximum(total, 0))
+    # How many lie in each bin or above; none in the one that is added.
+    beyond = np.zeros((64, n_used + 1), np.float32)
+    beyond[1:, :n_used] = np.cumsum(counts[1:, n_used - 1 :: -1], axis=1)[:, ::-1]
+    n_nonzero = beyond[frequency, np.minimum(divisors * _STEPS // 2, n_used)].sum(1)
     return Evidence(total, total / np.maximum(n_nonzero, 1))
 
 

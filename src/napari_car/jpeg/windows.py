@@ -13,7 +13,7 @@ from napari_car.errors import InputError
 _SIZE = 192  # pixels; a multiple of the MCU, so that all cut-outs share one phase
 _MAX_PER_AXIS = 8
 _MAX_PICTURES = 4
-_MAX_KEPT = 12
+_MAX_KEPT = 4
 _WHITE = {"uint8": 255.0, "uint16": 65535.0, "float32": 1.0, "float64": 1.0}
 
 # Weights of R, G, B in luma. Source: ITU-T T.871 clause 7.
@@ -58,7 +58,7 @@ def cut_windows(image: NDArray[Any]) -> list[Window]:
     Returns
     -------
     list of Window
-        At most 12 of at most 192 × 192 pixels.
+        At most 4 of at most 192 × 192 pixels.
 
     Raises
     ------
@@ -73,13 +73,15 @@ def cut_windows(image: NDArray[Any]) -> list[Window]:
     pictures = image.reshape(-1, *image.shape[-3:]) if has_channels else image.reshape(-1, *image.shape[-2:], 1)
     chosen = pictures[_spread(len(pictures), 1, _MAX_PICTURES)]
     per_axis = max(1, round(_MAX_PER_AXIS / np.sqrt(len(chosen))))
-    windows = [
-        _window(picture[top : top + _SIZE, left : left + _SIZE], 255 / _WHITE[image.dtype.name])
+    pieces = [
+        picture[top : top + _SIZE, left : left + _SIZE]
         for picture in chosen
         for top in _spread(picture.shape[0], _SIZE, per_axis)
         for left in _spread(picture.shape[1], _SIZE, per_axis)
     ]
-    return sorted(windows, key=_interest, reverse=True)[:_MAX_KEPT]
+    white = _WHITE[image.dtype.name]
+    pieces.sort(key=lambda piece: _interest(piece, white), reverse=True)
+    return [_window(piece, 255 / white) for piece in pieces[:_MAX_KEPT]]
 
 
 def _spread(length: int, size: int, most: int) -> list[int]:
@@ -97,8 +99,11 @@ def _window(pixels: NDArray[Any], scale: float) -> Window:
     return Window(luma - np.float32(128), None if is_grey else levels)
 
 
-def _interest(window: Window) -> float:
-    """How many blocks have structure and no clipped pixel."""
-    rows, columns = (size // 8 for size in window.luma.shape)
-    blocks = window.luma[: rows * 8, : columns * 8].reshape(rows, 8, columns, 8)
-    return float(((np.ptp(blocks, axis=(1, 3)) > 4).ravel() & window.is_usable((0, 0))).sum())
+def _interest(piece: NDArray[Any], white: float) -> float:
+    """How much of the middle of a piece has structure and no clipped pixel, as its middle channel shows."""
+    top, left = (size // 4 // 8 * 8 for size in piece.shape[:2])
+    middle = piece[top : top + _SIZE // 2, left : left + _SIZE // 2, piece.shape[2] // 2 % 3]
+    rows, columns = (size // 8 for size in middle.shape)
+    blocks = middle[: rows * 8, : columns * 8].reshape(rows, 8, columns, 8)
+    low, high = blocks.min((1, 3)), blocks.max((1, 3))
+    return float(((high - low > white / 64) & (low > 0) & (high < white)).sum())
