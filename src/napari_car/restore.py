@@ -155,7 +155,7 @@ def restore_steps(
     >>> import numpy as np
     >>> steps = restore_steps(np.zeros((64, 200), np.uint8), quality=10, tile=64)
     >>> [f"{done}/{total}" for done, total in steps]
-    ['1/2', '2/2']
+    ['1/3', '2/3', '3/3']
     """
     whole = layout(image)
     check_range(image)

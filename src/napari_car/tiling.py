@@ -97,7 +97,7 @@ def plan_tiles(
     >>> len(plan), plan.shape
     (3, (64, 48))
     >>> [tile.write.slices[0] for tile in plan]
-    [slice(0, 48, None), slice(48, 80, None), slice(80, 100, None)]
+    [slice(0, 48, None), slice(48, 64, None), slice(64, 100, None)]
     """
     if tile < 1:
         raise InputError(f"tile is {tile} px; it must be at least 1")
