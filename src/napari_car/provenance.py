@@ -62,9 +62,7 @@ def describe_run(
     }
 
 
-def python_code(
-    reading: str, options: Options, *, function: str = "restore", is_grey_stack: bool = False
-) -> str:
+def python_code(reading: str, options: Options, *, function: str = "restore", is_grey_stack: bool = False) -> str:
     """Code that restores once more, in a process of its own, with the same pixels as result.
 
     Parameters

@@ -14,6 +14,8 @@ import pytest
 
 pytest.importorskip("napari", reason="needs the extra napari")
 
+from napari.settings import get_plugin_settings
+
 from napari_car.widget.dock import RestoreDock
 
 
@@ -22,6 +24,7 @@ def open_dock(make_napari_viewer: Callable[..., Any], qtbot: Any) -> Callable[..
     """Makes a viewer with the dock; keywords go to the viewer."""
 
     def make(**options: Any) -> tuple[Any, RestoreDock]:
+        get_plugin_settings("napari-car").reset()
         viewer = make_napari_viewer(**options)
         _, dock = viewer.window.add_plugin_dock_widget("napari-car", "Remove JPEG artifacts")
         return viewer, dock

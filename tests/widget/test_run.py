@@ -2,18 +2,248 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
+import dask.array as da
 import numpy as np
+import pytest
+from PIL import Image
+from qtpy.QtWidgets import QApplication, QFileDialog
 
-from napari_car import restore
+from napari_car import lazy, restore
+from napari_car.widget.form import CURRENT, MANUAL, STORED, UPDATE
 
 
-def test_result_is_that_of_restore(open_dock, finish, photo) -> None:
-    viewer, dock = open_dock()
-    layer = viewer.add_image(photo, name="photo", rgb=True, scale=(0.5, 2), units="um")
-    before = photo.copy()
+def run(dock, finish) -> None:
     finish(dock)
     dock.run()
     finish(dock)
+
+
+def test_result_is_that_of_restore_and_nothing_is_lost(open_dock, finish, photo) -> None:
+    viewer, dock = open_dock()
+    before = photo.copy()
+    layer = viewer.add_image(
+        photo,
+        name="photo",
+        rgb=True,
+        scale=(0.5, 2),
+        translate=(3, 4),
+        rotate=20,
+        shear=[0.1],
+        affine=np.array([[1, 0.2, 3], [0, 1, 1], [0, 0, 1]]),
+        units=("um", "um"),
+        axis_labels=("row", "column"),
+        gamma=0.7,
+        opacity=0.9,
+        blending="additive",
+        metadata={"mine": 1},
+    )
+    run(dock, finish)
     assert [each.name for each in viewer.layers] == ["photo", "photo [car]"]
-    np.testing.assert_array_equal(viewer.layers[1].data, restore(photo))
+    result = viewer.layers[1]
+    np.testing.assert_array_equal(result.data, restore(photo))
+    assert (result.data != photo).any()
     np.testing.assert_array_equal(layer.data, before)
+    kept = layer.as_layer_data_tuple()[1]
+    found = result.as_layer_data_tuple()[1]
+    for key in kept.keys() - {"name", "metadata"}:
+        np.testing.assert_equal(found[key], kept[key], err_msg=key)
+    assert result.metadata["mine"] == 1
+    assert "napari-car" not in layer.metadata
+
+
+def test_a_grey_layer_keeps_its_look(open_dock, finish, photo) -> None:
+    viewer, dock = open_dock()
+    grey = photo[..., 1].astype(np.uint16) * 257
+    viewer.add_image(grey, colormap="magma", contrast_limits=(500, 40000), rgb=False)
+    run(dock, finish)
+    result = viewer.layers[1]
+    assert result.colormap.name == "magma"
+    assert tuple(result.contrast_limits) == (500, 40000)
+    np.testing.assert_array_equal(result.data, restore(grey))
+
+
+SHAPES = {
+    "grey": ((40, 50), False),
+    "rgba": ((40, 50, 4), True),
+    "series": ((3, 40, 50), False),
+    "rgb series": ((2, 2, 40, 50, 3), True),
+    "narrow stack": ((5, 40, 3), False),
+}
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
+@pytest.mark.parametrize("kind", SHAPES)
+def test_any_image_layer(open_dock, finish, kind, dtype) -> None:
+    shape, is_rgb = SHAPES[kind]
+    values = np.random.default_rng(0).random(shape)
+    data = values.astype(dtype) if dtype == "float32" else (values * np.iinfo(dtype).max).astype(dtype)
+    viewer, dock = open_dock()
+    viewer.add_image(data, rgb=is_rgb)
+    dock.form.quality_from.setCurrentText(MANUAL)
+    dock.form.quality.setValue(20)
+    run(dock, finish)
+    expected = restore(data[..., None], quality=20)[..., 0] if kind == "narrow stack" else restore(data, quality=20)
+    np.testing.assert_array_equal(viewer.layers[1].data, expected)
+    assert viewer.layers[1].rgb == is_rgb
+
+
+def test_the_plane_shown_alone_stands_where_it_stood(open_dock, finish, photo) -> None:
+    viewer, dock = open_dock()
+    stack = np.stack([photo[..., 0], photo[..., 1], photo[..., 2]])
+    layer = viewer.add_image(stack, scale=(2, 0.5, 0.5), translate=(10, 0, 0), rgb=False)
+    viewer.dims.set_current_step(0, 1)
+    dock.form.planes.setCurrentText(CURRENT)
+    dock.form.quality_from.setCurrentText(MANUAL)
+    run(dock, finish)
+    result = viewer.layers[1]
+    assert result.data.shape == (1, *photo.shape[:2])
+    np.testing.assert_allclose(result.data_to_world((0, 0, 0)), layer.data_to_world((1, 0, 0)))
+    np.testing.assert_array_equal(result.data[0], restore(stack[1], quality=dock.form.quality.value()))
+
+
+def test_multiscale_comes_back_multiscale(open_dock, finish, photo) -> None:
+    viewer, dock = open_dock()
+    levels = [photo, photo[::2, ::2], photo[::4, ::4]]
+    viewer.add_image(levels, multiscale=True, rgb=True, scale=(3, 3))
+    run(dock, finish)
+    result = viewer.layers[1]
+    assert result.multiscale
+    assert [level.shape for level in result.data] == [level.shape for level in levels]
+    np.testing.assert_array_equal(result.data[0], restore(photo))
+    np.testing.assert_array_equal(result.data[2], result.data[0][::4, ::4])
+
+
+@pytest.fixture
+def lazy_stack(photo, monkeypatch):
+    monkeypatch.setattr(lazy, "BLOCK", 64)
+    return da.from_array(np.stack([photo[..., 1]] * 3), chunks=(1, 50, 50))
+
+
+def test_dask_stays_lazy_until_it_is_shown(open_dock, finish, lazy_stack) -> None:
+    viewer, dock = open_dock()
+    viewer.add_image(lazy_stack, rgb=False, contrast_limits=(0, 255))
+    dock.form.quality_from.setCurrentText(MANUAL)
+    run(dock, finish)
+    result = viewer.layers[1].data
+    assert isinstance(result, da.Array)
+    expected = restore(lazy_stack[2].compute(), quality=dock.form.quality.value())
+    np.testing.assert_array_equal(result[2].compute(), expected)
+
+
+def test_dask_is_computed_into_a_store_if_asked(open_dock, finish, lazy_stack, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *_: (str(tmp_path / "out.zarr"), ""))
+    viewer, dock = open_dock()
+    viewer.add_image(lazy_stack, rgb=False, contrast_limits=(0, 255))
+    dock.form.quality_from.setCurrentText(MANUAL)
+    dock.form.compute.setCurrentText(STORED)
+    run(dock, finish)
+    assert (tmp_path / "out.zarr").is_dir()
+    expected = restore(lazy_stack.compute(), quality=dock.form.quality.value())
+    np.testing.assert_array_equal(viewer.layers[1].data, expected)
+
+
+def test_update_replaces_the_last_result(open_dock, finish, photo) -> None:
+    viewer, dock = open_dock()
+    viewer.add_image(photo, rgb=True)
+    run(dock, finish)
+    dock.form.target.setCurrentText(UPDATE)
+    dock.form.strength.setValue(0.5)
+    run(dock, finish)
+    assert len(viewer.layers) == 2
+    np.testing.assert_array_equal(viewer.layers[1].data, restore(photo, strength=0.5))
+    viewer.layers.pop(1)
+    run(dock, finish)
+    assert len(viewer.layers) == 2
+
+
+def test_the_residual_is_what_was_changed(open_dock, finish, photo) -> None:
+    viewer, dock = open_dock()
+    grey = photo[..., 1].copy()
+    viewer.add_image(grey, rgb=False)
+    dock.form.residual.setChecked(True)
+    run(dock, finish)
+    _, residual, result = viewer.layers
+    np.testing.assert_allclose(residual.data * 255, result.data.astype(float) - grey, atol=1e-4)
+
+
+def test_labels_and_shapes_say_where(open_dock, finish, photo) -> None:
+    viewer, dock = open_dock()
+    viewer.add_image(photo, rgb=True, scale=(2, 2), translate=(5, 5))
+    inside = np.zeros(photo.shape[:2], bool)
+    inside[16:48, 32:96] = True
+    labels = viewer.add_labels(np.repeat(np.repeat(inside, 2, 0), 2, 1).astype(int) * 7, translate=(4.5, 4.5))
+    corners = [[16, 32], [16, 95], [47, 95], [47, 32]]
+    shapes = viewer.add_shapes([corners], shape_type="rectangle", scale=(2, 2), translate=(5, 5))
+    expected = restore(photo, strength=inside.astype(np.float32))
+    assert (expected != photo).any(-1)[~inside].sum() == 0
+    for where in (labels, shapes):
+        dock.form.maps.value = where
+        run(dock, finish)
+        result = next(layer for layer in viewer.layers if layer.name.endswith("[car]"))
+        np.testing.assert_array_equal(result.data, expected, err_msg=where.name)
+        viewer.layers.remove(result)
+
+
+def test_a_picture_found_uncompressed_is_said_in_place_of_running(open_dock, finish, reference) -> None:
+    viewer, dock = open_dock()
+    viewer.add_image(reference, rgb=True)
+    run(dock, finish)
+    assert len(viewer.layers) == 1
+    assert "No JPEG compression was found" in dock.status.text()
+
+
+@pytest.fixture
+def photo_path(photo_file, tmp_path):
+    path = tmp_path / "photo.jpg"
+    path.write_bytes(photo_file)
+    return path
+
+
+def test_the_file_header_is_believed(open_dock, finish, photo_path) -> None:
+    viewer, dock = open_dock()
+    viewer.open(str(photo_path), plugin="napari")
+    finish(dock)
+    assert "The file was saved at quality 20" in dock.form.found.text()
+
+
+CODE_CASES = ["memory", "file", "plane", "map", "sample"]
+
+
+@pytest.mark.parametrize("case", CODE_CASES)
+def test_the_copied_code_gives_the_same_pixels(open_dock, finish, photo_path, case) -> None:
+    tmp_path, photo = photo_path.parent, np.asarray(Image.open(photo_path))
+    viewer, dock = open_dock()
+    if case == "file":
+        (layer,) = viewer.open(str(photo_path), plugin="napari")
+    elif case == "sample":
+        (layer,) = viewer.open_sample("napari-car", "series")
+    elif case == "plane":
+        layer = viewer.add_image(np.stack([photo, photo[::-1]]), rgb=True, name="stack")
+        dock.form.planes.setCurrentText(CURRENT)
+    else:
+        layer = viewer.add_image(photo, rgb=True, name="photo")
+    if case == "map":
+        dock.form.maps.value = viewer.add_labels(np.tri(*photo.shape[:2], dtype=int))
+        dock.form.strength.setValue(0.7)
+        dock.form.luma.setValue(0.9)
+    np.save(tmp_path / f"{layer.name}.npy", layer.data)
+    run(dock, finish)
+    dock.copy_code()
+    code = QApplication.clipboard().text()
+    subprocess.run([sys.executable, "-c", f"{code}\nnp.save('out.npy', restored)"], cwd=tmp_path, check=True)
+    np.testing.assert_array_equal(np.load(tmp_path / "out.npy"), viewer.layers[f"{layer.name} [car]"].data)
+
+
+def test_the_record_says_how(open_dock, finish, photo) -> None:
+    viewer, dock = open_dock()
+    viewer.add_image(photo, rgb=True, name="photo")
+    run(dock, finish)
+    record = viewer.layers[1].metadata["napari-car"]
+    assert record["source_name"] == "photo"
+    assert record["quality_source"] == "pixels"
+    assert record["quality"] == 20
+    assert record["model"] == dock.form.card.id
+    assert record["sha256"] in {weights.sha256 for weights in dock.form.card.weights}

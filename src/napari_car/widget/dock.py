@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
+import math
+from pathlib import Path
+
 from napari.layers import Image
 from napari.utils.notifications import show_info
 from napari.viewer import Viewer
-from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QHBoxLayout, QLabel, QProgressBar, QPushButton, QSlider, QVBoxLayout, QWidget
+from qtpy.QtCore import QEvent, Qt
+from qtpy.QtWidgets import (
+    QApplication,
+    QFileDialog,
+    QHBoxLayout,
+    QLabel,
+    QProgressBar,
+    QPushButton,
+    QSlider,
+    QVBoxLayout,
+    QWidget,
+)
 from superqt.utils import signals_blocked
 
 from napari_car.cards import ModelCard
@@ -17,8 +30,13 @@ from napari_car.widget.preview import Preview
 from napari_car.widget.result import Outcome, Shown, show
 from napari_car.widget.run import Run, diagnose_steps
 from napari_car.widget.source import Source
+from napari_car.widget.where import where_map
 
+COPY_TIP = "Code for the last run; in a process of its own it gives the same pixels"
 PREVIEW_TIP = "Restore what is on the screen, right of a divider that can be dragged (Ctrl+Alt+P)"
+
+KEYS = {"Control-Alt-R": "run_button", "Control-Alt-C": "cancel_button", "Control-Alt-P": "preview_button"}
+"""Keys while docked, and the button that each presses."""
 
 
 class RestoreDock(QWidget):
@@ -37,9 +55,11 @@ class RestoreDock(QWidget):
         self._finding: Job | None = None
         self._diagnosis: Diagnosis | None = None
         self._last: Shown | None = None
+        self._code = ""
         self.form = Form(napari_viewer)
         self.run_button = QPushButton("Run", toolTip="Restore the layer (Ctrl+Alt+R)", clicked=self.run)
-        self.cancel_button = QPushButton("Cancel", toolTip="Stop; the layers stay as they are", clicked=self.cancel)
+        self.cancel_button = QPushButton("Cancel", toolTip="Stop and change nothing (Ctrl+Alt+C)", clicked=self.cancel)
+        self.copy_button = QPushButton("Copy Python code", toolTip=COPY_TIP, clicked=self.copy_code, enabled=False)
         self.bar = QProgressBar(textVisible=False)
         self.left = QLabel()
         self.status = note()
@@ -67,6 +87,7 @@ class RestoreDock(QWidget):
         rows.addLayout(buttons)
         rows.addLayout(progress)
         rows.addWidget(self.status)
+        rows.addWidget(self.copy_button)
         rows.addStretch()
 
     def _connect(self) -> None:
@@ -77,6 +98,30 @@ class RestoreDock(QWidget):
         self.divider.valueChanged.connect(lambda percent: self.preview.divide(percent / 100))
         self.preview.moved.connect(self._follow_divider)
         self.preview.said.connect(self._say)
+        for key, button in KEYS.items():
+            self._viewer.bind_key(key, lambda _, name=button: getattr(self, name).click(), overwrite=True)
+
+    def event(self, event: QEvent) -> bool:
+        """Let go of the viewer when napari takes the widget out of its dock."""
+        if event.type() == QEvent.Type.ParentChange and self.parent() is None:
+            self._leave()
+        return bool(super().event(event))
+
+    def hideEvent(self, event: QEvent) -> None:  # noqa: N802, a name of Qt
+        """End the preview with the dock that controls it."""
+        if not event.spontaneous():
+            self.preview_button.setChecked(False)
+        super().hideEvent(event)
+
+    def _leave(self) -> None:
+        """Leave nothing behind in the viewer."""
+        self.preview_button.setChecked(False)
+        self.cancel()
+        if self._finding is not None and not self._finding.is_over:
+            self._finding.cancel()
+        self.form.disconnect_viewer()
+        for key in KEYS:
+            self._viewer.bind_key(key, None)
 
     def _follow_divider(self, share: float) -> None:
         with signals_blocked(self.divider):
@@ -89,7 +134,7 @@ class RestoreDock(QWidget):
 
     def find(self) -> None:
         """Find out, in a thread, how the layer was compressed, and say it."""
-        if self._finding is not None:
+        if self._finding is not None and not self._finding.is_over:
             self._finding.cancel()
         self._diagnosis = self._finding = None
         layer = self.form.layer
@@ -115,7 +160,13 @@ class RestoreDock(QWidget):
             self._say(self._diagnosis.sentence)
             show_info(self._diagnosis.sentence)
             return
-        run = self._planned(layer)
+        store = None
+        if self.form.is_stored:
+            name, _ = QFileDialog.getSaveFileName(self, "Zarr store to compute into", f"{layer.name}.zarr")
+            if not name:
+                return
+            store = Path(name)
+        run = self._planned(layer, store)
         self._job = Job(run.steps, f"restoring {layer.name}", self)
         self._job.progressed.connect(self._show_progress)
         self._job.returned.connect(lambda outcome: self._show_outcome(layer, outcome))
@@ -131,10 +182,17 @@ class RestoreDock(QWidget):
             self._say("Cancelled.")
             self._job.cancel()
 
-    def _planned(self, layer: Image) -> Run:
+    def copy_code(self) -> None:
+        """Put the Python code of the last run onto the clipboard."""
+        QApplication.clipboard().setText(self._code)
+        self._say("Copied: Python code that gives the same pixels.")
+
+    def _planned(self, layer: Image, store: Path | None = None) -> Run:
         """What a run of the layer would do now."""
         form = self.form
-        return Run(Source.of(layer, self._viewer), form.settings, self._diagnosis, form.is_current_plane)
+        where = None if form.map is None else where_map(form.map, layer, self._viewer)
+        source = Source.of(layer, self._viewer)
+        return Run(source, form.settings, self._diagnosis, form.is_current_plane, where, store)
 
     def _previewed(self) -> tuple[Image, ModelCard, Run] | None:
         """What the preview is to show."""
@@ -156,6 +214,7 @@ class RestoreDock(QWidget):
     def _show_outcome(self, layer: Image, outcome: Outcome) -> None:
         self._last = show(self._viewer, layer, outcome, self._last if self.form.settings.is_update else None)
         self._code = outcome.code
+        self.copy_button.setEnabled(True)
         self._say("Done.")
 
     def _show_progress(self, done: int, total: int, left: float) -> None:
@@ -184,10 +243,10 @@ def duration(seconds: float) -> str:
     Examples
     --------
     >>> duration(7.2), duration(75), duration(4000)
-    ('8 s left', '1:15 min left', '1:06 h left')
+    ('8 s left', '1:16 min left', '1:06 h left')
     """
-    whole = int(seconds) + 1
+    whole = math.ceil(seconds + 0.01)
     if whole < 60:
         return f"{whole} s left"
-    minutes, rest = divmod(whole - 1, 60)
+    minutes, rest = divmod(whole, 60)
     return f"{minutes}:{rest:02} min left" if minutes < 60 else f"{minutes // 60}:{minutes % 60:02} h left"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import fields
 from typing import Any
 
+import numpy as np
 from magicgui.widgets import ComboBox
 from napari.components import ViewerModel
 from napari.layers import Image, Labels, Shapes
@@ -20,6 +21,7 @@ from napari_car.widget.source import is_preview
 AUTO, MANUAL = "auto", "manual"
 NEW, UPDATE = "a new layer", "update the last result"
 EVERY, CURRENT = "every plane", "the plane shown"
+SHOWN, STORED = "when it is shown", "now, into a Zarr store"
 
 
 class Form(QWidget):
@@ -67,6 +69,8 @@ class Form(QWidget):
         self.target.addItems([NEW, UPDATE])
         self.planes = QComboBox(toolTip="Restore the whole stack, or only the plane that is shown")
         self.planes.addItems([EVERY, CURRENT])
+        self.compute = QComboBox(toolTip="When a result that may be larger than memory is computed")
+        self.compute.addItems([SHOWN, STORED])
         self.residual = QCheckBox("residual layer", toolTip="Add a layer that shows what was changed")
 
     def _lay_out(self) -> None:
@@ -96,6 +100,7 @@ class Form(QWidget):
         rows.addRow("strength", self.strength)
         rows.addRow(self.more)
         rows.addRow("result", self.target)
+        rows.addRow("compute", self.compute)
         rows.addRow("", self.residual)
 
     def _connect(self) -> None:
@@ -133,7 +138,12 @@ class Form(QWidget):
     @property
     def is_current_plane(self) -> bool:
         """Whether only the plane that is shown is to be restored."""
-        return bool(self.planes.currentText() == CURRENT)
+        return self.planes.isVisibleTo(self) and bool(self.planes.currentText() == CURRENT)
+
+    @property
+    def is_stored(self) -> bool:
+        """Whether the result is to be computed into a Zarr store."""
+        return self.compute.isVisibleTo(self) and bool(self.compute.currentText() == STORED)
 
     @property
     def settings(self) -> Settings:
@@ -186,6 +196,8 @@ class Form(QWidget):
         self.quality.setVisible(not is_auto)
         self.found.setVisible(is_auto)
         layer = self.layer
+        is_lazy = layer is not None and not isinstance(layer.data[0] if layer.multiscale else layer.data, np.ndarray)
+        self._rows.setRowVisible(self.compute, is_lazy and not self.is_current_plane)
         self._rows.setRowVisible(self.planes, layer is not None and layer.ndim > 2)
 
     def _images(self, _: object = None) -> list[Image]:

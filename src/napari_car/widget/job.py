@@ -14,7 +14,7 @@ from qtpy.QtCore import QObject, QTimer, Signal
 from napari_car.errors import CarError
 from napari_car.restore import Steps
 
-POLL_MS = 100
+POLL_MS = 200
 """How often progress is shown; thousands of steps a second would otherwise flood the event loop."""
 
 

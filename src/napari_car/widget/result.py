@@ -33,7 +33,7 @@ class Outcome:
     Parameters
     ----------
     restored
-        Pixels of full resolution, in the layout of the source.
+        Pixels in the layout of the source, or a list of them where that has several resolution levels.
     residual
         What was changed, see ``change``; None where it was not asked for.
     corner
@@ -62,6 +62,8 @@ class Shown:
 
 def change(pixels: Any, restored: Any, is_rgb: bool) -> Any:
     """Restored minus original, float32, white being 1; of colour the change in luma."""
+    if isinstance(pixels, list | tuple):
+        return [change(*level, is_rgb) for level in zip(pixels, restored, strict=True)]
     white = np.float32(FULL_SCALE[pixels.dtype.name])
     residual = (restored.astype(np.float32) - pixels.astype(np.float32)) / white
     return residual[..., :3] @ LUMA if is_rgb else residual
@@ -71,13 +73,13 @@ def show(viewer: ViewerModel, layer: Image, outcome: Outcome, last: Shown | None
     """Show an outcome in the layers of ``last`` if they are there and fit, or else in new ones above their source."""
     fits = last is not None and last.source is layer
     look = carried(layer, outcome.corner) | {"metadata": {**layer.metadata, RECORD: outcome.record}}
-    levels = layer.data if layer.multiscale else None
+    look["multiscale"] = layer.multiscale
     restored = _put(
         viewer,
         layer,
         last.restored if last and fits else None,
-        _pyramid(outcome.restored, levels, layer.ndim),
-        look | {"name": f"{layer.name} [car]", "multiscale": layer.multiscale},
+        outcome.restored,
+        look | {"name": f"{layer.name} [car]"},
     )
     residual = None
     if outcome.residual is not None:
@@ -86,11 +88,10 @@ def show(viewer: ViewerModel, layer: Image, outcome: Outcome, last: Shown | None
             viewer,
             layer,
             last.residual if last and fits else None,
-            _pyramid(outcome.residual, levels, layer.ndim),
+            outcome.residual,
             plain
             | {
                 "name": f"{layer.name} [car residual]",
-                "multiscale": layer.multiscale,
                 "rgb": False,
                 "colormap": "PiYG",
                 "contrast_limits": (-RESIDUAL_SPAN, RESIDUAL_SPAN),
@@ -132,11 +133,3 @@ def _put(viewer: ViewerModel, source: Image, into: Image | None, data: Any, stat
     layer = Image(data, **state)
     viewer.layers.insert(viewer.layers.index(source) + 1 if source in viewer.layers else len(viewer.layers), layer)
     return layer
-
-
-def _pyramid(pixels: Any, levels: Sequence[Any] | None, n_axes: int) -> Any:
-    """Pixels at the resolutions of the source: every n-th of them, at no memory of their own."""
-    if levels is None:
-        return pixels
-    factors = [[round(a / b) for a, b in zip(levels[0].shape, level.shape, strict=True)][:n_axes] for level in levels]
-    return [pixels[tuple(slice(None, None, factor) for factor in level)] for level in factors]

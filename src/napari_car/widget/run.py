@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -11,6 +13,7 @@ from napari_car.cards import ModelCard
 from napari_car.diagnosis import Diagnosis, diagnose
 from napari_car.errors import CarError
 from napari_car.jpeg.header import JpegInfo, read_jpeg
+from napari_car.lazy import restore_dask, store_steps
 from napari_car.pixels import Array
 from napari_car.provenance import describe_run, python_code
 from napari_car.restore import Options, Steps, restore_steps
@@ -19,6 +22,9 @@ from napari_car.widget.region import Region
 from napari_car.widget.result import Outcome, change
 from napari_car.widget.settings import Settings
 from napari_car.widget.source import Source
+
+TILE = 256
+"""Side of the tiles, px: small enough that each is done, and a cancel seen, within a fraction of a second."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,45 +43,46 @@ class Run:
         Whether only the plane that is shown is restored.
     where
         Makes the map of where to restore, shape (H, W), 0..1; everywhere for None.
+    store
+        Folder of the Zarr store that a result larger than memory is computed into; when shown for None.
     """
 
     source: Source
     settings: Settings
     diagnosis: Diagnosis | None
-    is_current_plane: bool
+    is_current_plane: bool = False
     where: Callable[[], Array] | None = None
+    store: Path | None = None
 
     def steps(self) -> Steps[Outcome]:
-        """Restore; every step is a tile."""
-        source, settings = self.source, self.settings
+        """Restore; every step is a tile, or a block of what is larger than memory."""
+        source = self.source
         diagnosis, options = yield from self._options()
-        pixels = source.shown_plane() if self.is_current_plane else np.asarray(source.data)
-        restored = yield from source.restore_steps(pixels, options)
-        path = str(source.path) if source.path else None
+        is_lazy = source.is_lazy and not self.is_current_plane
+        pixels, restored = yield from (self._lazy_steps if is_lazy else self._eager_steps)(options)
         corner = source.plane if self.is_current_plane else (0,) * len(source.plane)
+        path = str(source.path) if source.path else None
         return Outcome(
             restored,
-            change(pixels, restored, source.is_rgb) if settings.has_residual else None,
+            change(pixels, restored, source.is_rgb) if self.settings.has_residual else None,
             (*corner, 0, 0),
             describe_run(options, diagnosis=diagnosis, name=source.name, path=path),
-            python_code(source.reading(self.is_current_plane), options, is_grey_stack=source.is_ambiguous),
+            python_code(
+                source.reading(is_current_plane=self.is_current_plane),
+                options,
+                function="restore_dask" if is_lazy else "restore",
+                is_grey_stack=source.is_ambiguous,
+            ),
         )
 
     def preview_steps(self, region: Region) -> Steps[Array]:
         """Restore a region of the plane that is shown; of the finest level the pixels are those of the whole run."""
         _, options = yield from self._options()
-        strength = options["strength"]
-        if isinstance(strength, np.ndarray):
-            rows, columns = (
-                np.minimum((np.arange(start, stop) * factor).astype(int), length - 1)
-                for start, stop, factor, length in zip(
-                    region.read[:2], region.read[2:], region.factor, self.source.size, strict=True
-                )
-            )
-            options["strength"] = strength[np.ix_(rows, columns)]
-        pixels = self.source.picture(region.level, region.read.slices)
-        restored = yield from restore_steps(pixels, **options)
-        return restored[region.crop][(np.newaxis,) * len(self.source.plane)]
+        source, window = self.source, region.read.slices
+        strength = at_size(options["strength"], source.size_of(region.level))
+        options["strength"] = strength[window] if isinstance(strength, np.ndarray) else strength
+        restored = yield from restore_steps(source.picture(region.level, window), **options)
+        return restored[region.crop][(np.newaxis,) * len(source.plane)]
 
     def _options(self) -> Steps[tuple[Diagnosis | None, Options]]:
         """What was found, and the keywords of ``restore`` that follow."""
@@ -90,7 +97,31 @@ class Run:
             "strength": settings.strength if self.where is None else np.float32(settings.strength) * self.where(),
             "luma": settings.luma,
             "chroma": settings.chroma,
+            "tile": TILE,
         }
+
+    def _eager_steps(self, options: Options) -> Steps[tuple[Any, Any]]:
+        """Pixels and restored pixels, in memory."""
+        source = self.source
+        pixels = source.shown_plane() if self.is_current_plane else np.asarray(source.data)
+        restored = source.as_pixels((yield from restore_steps(source.as_image(pixels), **options)))
+        return source.pyramid(pixels), source.pyramid(restored)
+
+    def _lazy_steps(self, options: Options) -> Steps[tuple[Any, Any]]:
+        """Pixels and restored pixels as arrays that are computed when shown, or were computed into a store."""
+        source = self.source
+        pixels, restored = [], []
+        for level, array in enumerate(source.lazy_levels()):
+            keywords: dict[str, Any] = {**options, "model": self.settings.model}
+            for of_a_tile in ("session", "tile"):
+                del keywords[of_a_tile]
+            keywords["strength"] = at_size(options["strength"], source.size_of(level))
+            lazy = source.as_pixels(restore_dask(source.as_image(array), **keywords))
+            if level == 0 and self.store is not None:
+                lazy = yield from store_steps(lazy, self.store)
+            pixels.append(array)
+            restored.append(lazy)
+        return (pixels, restored) if source.is_multiscale else (pixels[0], restored[0])
 
 
 def diagnose_steps(source: Source, card: ModelCard) -> Steps[Diagnosis]:
@@ -107,4 +138,12 @@ def file_header(source: Source) -> JpegInfo | None:
         info = read_jpeg(source.path)
     except CarError:
         return None
-    return info if (info.height, info.width) == source.size else None
+    return info if (info.height, info.width) == source.size_of(0) else None
+
+
+def at_size(strength: float | Array, size: tuple[int, int]) -> float | Array:
+    """A strength for a picture of another resolution: the nearest values of its map."""
+    if not isinstance(strength, np.ndarray) or strength.shape == size:
+        return strength
+    rows, columns = (np.arange(n) * length // n for n, length in zip(size, strength.shape, strict=True))
+    return strength[np.ix_(rows, columns)]

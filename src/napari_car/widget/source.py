@@ -11,8 +11,9 @@ import numpy as np
 from napari.components import ViewerModel
 from napari.layers import Image, Layer
 
+from napari_car.errors import CarError
+from napari_car.files import read_image
 from napari_car.pixels import Array
-from napari_car.restore import Options, Steps, restore_steps
 
 Index = tuple[int, ...]
 
@@ -34,6 +35,8 @@ class Source:
     ----------
     levels
         Arrays of the resolution levels, finest first; numpy, dask or zarr. One where the layer is not multiscale.
+    is_multiscale
+        Whether there may be several.
     is_rgb
         Whether the last axis holds channels.
     plane
@@ -47,6 +50,7 @@ class Source:
     """
 
     levels: tuple[Any, ...]
+    is_multiscale: bool
     is_rgb: bool
     plane: Index
     name: str
@@ -61,7 +65,15 @@ class Source:
         point = np.asarray(layer.world_to_data(viewer.dims.point))[: layer.ndim - 2]
         plane = tuple(int(i) for i in np.clip(np.rint(point), 0, np.array(leading, int) - 1))
         path = layer.source.path
-        return cls(levels, bool(layer.rgb), plane, layer.name, Path(path) if path else None, layer.source.sample)
+        return cls(
+            levels,
+            bool(layer.multiscale),
+            bool(layer.rgb),
+            plane,
+            layer.name,
+            Path(path) if path else None,
+            layer.source.sample,
+        )
 
     @property
     def data(self) -> Any:
@@ -78,10 +90,9 @@ class Source:
         """Whether there are several planes."""
         return int(np.prod(self.data.shape[: len(self.plane)])) > 1
 
-    @property
-    def size(self) -> tuple[int, int]:
-        """Height and width of a plane, px."""
-        height, width = self.data.shape[len(self.plane) :][:2]
+    def size_of(self, level: int) -> tuple[int, int]:
+        """Height and width of a plane of a resolution level, px."""
+        height, width = self.levels[level].shape[len(self.plane) :][:2]
         return int(height), int(width)
 
     def picture(self, level: int = 0, window: Sequence[slice] = ()) -> Array:
@@ -97,7 +108,7 @@ class Source:
         if not self.is_lazy:
             return np.asarray(self.data)
         window = []
-        for length in self.size:
+        for length in self.size_of(0):
             start = max(length - LOOKED_AT, 0) // 2 // MCU * MCU  # on the grid, which keeps its phase
             window.append(slice(start, start + LOOKED_AT))
         return self.picture(0, window)
@@ -105,21 +116,56 @@ class Source:
     @property
     def is_ambiguous(self) -> bool:
         """Whether columns would be taken for channels, were the pixels given to ``restore`` as they are."""
-        return not self.is_rgb and len(self.plane) > 0 and self.size[1] in (1, 3, 4)
+        return not self.is_rgb and len(self.plane) > 0 and self.size_of(0)[1] in (1, 3, 4)
 
-    def as_image(self, pixels: Array) -> Array:
+    def as_image(self, pixels: Any) -> Any:
         """Pixels as ``restore`` takes them."""
         return pixels[..., None] if self.is_ambiguous else pixels
 
-    def restore_steps(self, pixels: Array, options: Options) -> Steps[Array]:
-        """Steps of ``restore`` on pixels of the layer's layout; they come back in the same."""
-        restored = yield from restore_steps(self.as_image(pixels), **options)
-        return restored[..., 0] if self.is_ambiguous else restored
+    def as_pixels(self, image: Any) -> Any:
+        """What ``restore`` gave for ``as_image``, in the layout of the layer again."""
+        return image[..., 0] if self.is_ambiguous else image
 
-    def reading(self, is_current_plane: bool) -> str:
+    def lazy_levels(self) -> list[Any]:
+        """The resolution levels as dask arrays."""
+        import dask.array as da  # of an extra, and only here where an array is lazy already
+
+        return [level if isinstance(level, da.Array) else da.from_array(level) for level in self.levels]
+
+    def pyramid(self, pixels: Array) -> Any:
+        """Pixels at the resolutions of the layer: every n-th of them, at no memory of their own."""
+        if not self.is_multiscale:
+            return pixels
+        n_axes = len(self.plane) + 2
+        factors = [np.rint(np.divide(self.data.shape, level.shape)).astype(int)[:n_axes] for level in self.levels]
+        return [pixels[tuple(slice(None, None, int(factor)) for factor in level)] for level in factors]
+
+    def reading(self, *, is_current_plane: bool = False) -> str:
         """Lines of Python that leave the pixels in ``image``."""
-        picked = "" if not is_current_plane or not self.plane else f"[{', '.join(f'{i}:{i + 1}' for i in self.plane)}]"
-        return f"image = np.load({self.name + '.npy'!r}){picked}"
+        if self.sample is not None and self.sample[0] == "napari-car":
+            lines = f"from napari_car.widget import samples\n\nimage = samples.{self.sample[1]}()"
+        elif self.is_lazy:
+            lines = f"import dask.array as da\n\nimage = da.from_array(np.load({self._file!r}, mmap_mode='r'))"
+        elif self._is_in_file():
+            lines = f"from napari_car.files import read_image\n\nimage = read_image({str(self.path)!r}).pixels"
+        else:
+            lines = f"image = np.load({self._file!r})  # np.save({self._file!r}, viewer.layers[{self.name!r}].data)"
+        picked = "".join(f"{i}:{i + 1}, " for i in self.plane)
+        return lines if not is_current_plane or not self.plane else f"{lines}\nimage = image[{picked}]"
+
+    @property
+    def _file(self) -> str:
+        """Where the pixels would be saved."""
+        return f"{self.name}.npy"
+
+    def _is_in_file(self) -> bool:
+        """Whether the file, read by us, holds the pixels of the layer."""
+        if self.path is None:
+            return False
+        try:
+            return bool(np.array_equal(read_image(self.path).pixels, self.data))
+        except CarError:
+            return False
 
 
 def is_preview(layer: Layer) -> bool:
