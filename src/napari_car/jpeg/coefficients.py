@@ -19,8 +19,9 @@ from napari_car.jpeg.dct import block_dct, inverse_block_dct
 from napari_car.jpeg.header import read_jpeg
 
 _LEVEL_SHIFT = np.float32(128)  # Source: ITU-T T.81 A.3.1
-# Up to this divisor, rounding to integers (standard deviation 0.29) may have moved a coefficient by one step.
-_UNSURE_DIVISOR = 2
+# Rounding to integers moves a coefficient by 0.29 (standard deviation σ), so that the odds against the next multiple
+# are exp(d(d − 2|r|) / 2σ²) for a distance r from the multiple of divisor d: e⁶ where d(d − 2|r|) is 1.
+_UNSURE = 1.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,15 +66,17 @@ def plane_coefficients(plane: NDArray[np.uint8], table: NDArray[np.integer]) -> 
     """
     divisors = table.ravel().astype(np.float32)
     samples = plane.astype(np.float32)
-    multiples = np.round(block_dct(samples - _LEVEL_SHIFT) / divisors)
+    spectrum = block_dct(samples - _LEVEL_SHIFT)
+    multiples = np.round(spectrum / divisors)
     rows, columns = multiples.shape[:2]
     whole = samples[: rows * 8, : columns * 8]
     # A block counts only if its multiples decode to what was decoded, but for the last bit.
     again = inverse_block_dct(multiples * divisors) + _LEVEL_SHIFT
     is_sample_fine = (np.abs(again - whole) < 1.5) & (whole > 0) & (whole < 255)
     is_known = is_sample_fine.reshape(rows, 8, columns, 8).all((1, 3))[..., None]
-    half = np.where(divisors <= _UNSURE_DIVISOR, 1.5, 0.5).astype(np.float32) * divisors
     middle = multiples * divisors
+    is_unsure = divisors * (divisors - 2 * np.abs(spectrum - middle)) < _UNSURE
+    half = np.where(is_unsure, np.float32(1.5), np.float32(0.5)) * divisors
     return Coefficients(
         low=np.where(is_known, middle - half, np.float32(-np.inf)),
         high=np.where(is_known, middle + half, np.float32(np.inf)),
