@@ -213,6 +213,13 @@ class Target:
             **options,
         }, pixels
 
+    def split(self, told: dict[str, Any], content: bytearray, count: int) -> list[bytes]:
+        """The pictures that a result brings, each of the size of the window."""
+        if (told["shape"], told["dtype"]) != ([count, self.height, self.width, self.channels], self.dtype):
+            raise FilterError("The worker of napari-car gave other pixels than it was asked for.")
+        size = len(content) // count
+        return [bytes(content[start : start + size]) for start in range(0, len(content), size)]
+
     def take(self, layer: Any, pixels: bytes, x: int, y: int) -> None:
         """Put the restored window into a layer, at x and y of it, through the selection."""
         shadow = layer.get_shadow_buffer()
@@ -226,20 +233,16 @@ class Target:
 def pixel_format(layer: Any) -> tuple[str, str, int]:
     """The babl format to carry a layer's pixels in, its dtype and channels.
 
-    In the space of the image's profile and with its transfer curve, as the values stand in a JPEG; where the layer
-    holds other values than these, floats lose nothing.
+    In the space of the image's profile and with its transfer curve, as the values stand in a JPEG; as floats, in which
+    GIMP computes, where the layer does not hold them so.
     """
     held = layer.get_format()
     encoding = Babl.get_name(held)
     is_perceptual = "'" in encoding or "~" in encoding
     kind = Babl.format_get_type(held, 0)
     kind = Babl.get_name(kind) if not isinstance(kind, str) else kind
-    if is_perceptual and kind in ("u8", "u16"):
-        babl_type, dtype = kind, {"u8": "uint8", "u16": "uint16"}[kind]
-    elif kind in ("u32", "double"):
-        babl_type, dtype = "double", "float64"
-    else:
-        babl_type, dtype = "float", "float32"
+    babl_type = kind if is_perceptual and kind in ("u8", "u16") else "float"
+    dtype = {"u8": "uint8", "u16": "uint16", "float": "float32"}[babl_type]
     colours = "Y'" if layer.is_gray() else "R'G'B'"
     alpha = "A" if layer.has_alpha() else ""
     name = Babl.get_name(Babl.format_with_space(f"{colours}{alpha} {babl_type}", held))
@@ -322,8 +325,7 @@ def restore(image: Any, drawables: list[Any], config: Any, worker: Worker) -> No
         for text in [told["sentence"]] if not told["is_restored"] else told["notices"]:
             Gimp.message(f"{target.layer.get_name()}: {text}")
         if told["is_restored"]:
-            size = len(content) // told["shape"][0]
-            done.append((target, [bytes(content[start : start + size]) for start in range(0, len(content), size)]))
+            done.append((target, target.split(told, content, 1 + options["residual"])))
     if not done:
         return
     image.undo_group_start()

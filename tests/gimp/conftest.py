@@ -27,22 +27,20 @@ Run = Callable[..., dict[str, Any]]
 def profile(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A GIMP profile with the filter in it, put there by the command."""
     folder = tmp_path_factory.mktemp("profile")
-    subprocess.run(
-        ["napari-car", "gimp", "install"], env=os.environ | {"GIMP3_DIRECTORY": str(folder)}, check=True
-    )
+    subprocess.run(["napari-car", "gimp", "install"], env=os.environ | {"GIMP3_DIRECTORY": str(folder)}, check=True)
     return folder
 
 
 @pytest.fixture(scope="session")
 def gimp(profile: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """Runs lines of Python in GIMP and gives what they ``keep``; files named first are opened."""
+    """Runs lines of Python in GIMP and gives what they ``keep``; files are opened first."""
 
-    def run(lines: str, *files: Path, profile: Path = profile) -> dict[str, Any]:
+    def run(lines: str, *files: Path, has_fonts: bool = False) -> dict[str, Any]:
         folder = tmp_path_factory.mktemp("run")
         script = folder / "script.py"
         script.write_text(f"{INSIDE.read_text()}\n{lines}\nfinish()\n")
         command = [
-            "gimp-console", "-idf", *map(str, files), "--batch-interpreter=python-fu-eval",
+            "gimp-console", "-id" if has_fonts else "-idf", *map(str, files), "--batch-interpreter=python-fu-eval",
             "-b", f"exec(open({str(script)!r}).read(), {{}})", "--quit",
         ]  # fmt: skip
         # As GIMP is started from a desktop: nothing of the environment in which the tests run.

@@ -12,6 +12,7 @@ from gi.repository import Babl, Gegl, Gimp, Gio  # noqa: F401 - for the tests
 
 Gegl.init(None)
 FOLDER = os.environ["NAPARI_CAR_TEST"]
+OPENED = Gimp.get_images()
 kept = {}
 
 
@@ -22,7 +23,7 @@ def load(name):
 
 def opened():
     """The image that was named on the command line."""
-    return Gimp.get_images()[0]
+    return OPENED[0]
 
 
 def run(image, *drawables, **properties):
@@ -47,14 +48,14 @@ def keep(name, value):
 
 
 def keep_pixels(name, layer, kind):
-    """Hand a layer's pixels to the test: babl type u8, u16, float or double, values as in the space of its profile."""
+    """Hand a layer's pixels to the test: babl type u8, u16 or float, values as in the space of its profile."""
     colours = ("Y'" if layer.is_gray() else "R'G'B'") + ("A" if layer.has_alpha() else "")
     form = Babl.get_name(Babl.format_with_space(f"{colours} {kind}", layer.get_format()))
     width, height = layer.get_width(), layer.get_height()
     content = layer.get_buffer().get(Gegl.Rectangle.new(0, 0, width, height), 1.0, form, Gegl.AbyssPolicy.NONE)
     with open(os.path.join(FOLDER, f"{name}.raw"), "wb") as file:
         file.write(content)
-    dtype = {"u8": "uint8", "u16": "uint16", "float": "float32", "double": "float64"}[kind]
+    dtype = {"u8": "uint8", "u16": "uint16", "float": "float32"}[kind]
     kept[name] = {"shape": [height, width, -1], "dtype": dtype}
 
 

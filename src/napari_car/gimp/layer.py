@@ -92,14 +92,15 @@ class Layer:
     def find(self, card: ModelCard) -> Finding:
         """Find out how the layer was compressed: by the parasite, else by the file, else by its pixels.
 
-        The grid is always that of the pixels, since a layer that was cropped keeps what is known of its file.
+        What is known of the file stays with a layer that was cropped, so the grid is that of the pixels where they
+        surely show another than the file's.
         """
         info, source, where = self._header()
         found = diagnose(self.colours, info=info, card=card)
         if found.source != "file":
             return Finding(found.coding, found.estimate.quality, found.source, found.sentence)
         coding, estimate = found.coding, found.estimate
-        if coding is not None and estimate.quality is not None and estimate.confidence >= SURE:
+        if coding is not None and estimate.grid_phase != (0, 0) and estimate.confidence >= SURE:
             coding = replace(coding, grid_phase=estimate.mcu_phase)
         return Finding(coding, found.info.quality if found.info else None, source, f"{found.sentence} {where}")
 
