@@ -33,6 +33,7 @@ from gi.repository import Babl, Gegl, Gimp, GLib, GObject
 PROCEDURE = "plug-in-napari-car"
 TITLE = "Remove JPEG Artifacts"
 HOME = Path(__file__).resolve().parent
+DEFAULT = "default"
 IN_PLACE, NEW_LAYER = "in-place", "new-layer"
 SCRUBBED = ("PYTHON", "DYLD_", "LD_LIBRARY_PATH", "LD_PRELOAD", "GI_TYPELIB_PATH")
 """How the names of variables begin that GIMP sets for its own Python and that would mislead another."""
@@ -287,6 +288,12 @@ def read_config() -> dict[str, Any]:
     return config if isinstance(config, dict) and "interpreter" in config else {}
 
 
+def chosen_model(config: Any) -> str:
+    """The id of a model, or "" for the worker's default: it may be another than when the filter was installed."""
+    model = config.get_property("model")
+    return "" if model == DEFAULT else model
+
+
 def show_dialog(procedure: Any, config: Any, sentence: str) -> bool:
     """Let a person choose; GIMP makes the dialog from the arguments. False for Cancel."""
     gi.require_version("GimpUi", "3.0")
@@ -309,7 +316,7 @@ def restore(image: Any, drawables: list[Any], config: Any, worker: Worker) -> No
     """Restore layers: all of them in the worker first, then all in the image, as one step to undo."""
     quality = config.get_property("quality")
     options = {
-        "model": config.get_property("model"),
+        "model": chosen_model(config),
         "quality": quality or "auto",
         "strength": config.get_property("strength"),
         "chroma": config.get_property("chroma"),
@@ -371,8 +378,7 @@ def run(procedure: Any, run_mode: Any, image: Any, drawables: list[Any], config:
         Gegl.init(None)
         with Worker(settings) as worker:
             if run_mode == Gimp.RunMode.INTERACTIVE:
-                model = config.get_property("model")
-                found, _ = worker.ask(*Target(drawables[0]).ask_for("find", image, model=model))
+                found, _ = worker.ask(*Target(drawables[0]).ask_for("find", image, model=chosen_model(config)))
                 if not show_dialog(procedure, config, found["sentence"]):
                     return procedure.new_return_values(Gimp.PDBStatusType.CANCEL, GLib.Error())
             restore(image, drawables, config, worker)
@@ -412,13 +418,12 @@ class NapariCar(Gimp.PlugIn):
     def _add_arguments(self, procedure: Any, config: dict[str, Any]) -> None:
         both = GObject.ParamFlags.READWRITE
         models = Gimp.Choice.new()
-        models.add("", 0, "", "") if not config.get("models") else None
-        for i, (name, about) in enumerate(config.get("models", [])):
+        models.add(DEFAULT, 0, f"{DEFAULT} ({config['default']})" if "default" in config else DEFAULT, "")
+        for i, (name, about) in enumerate(config.get("models", []), 1):
             models.add(name, i, name, about)
         procedure.add_choice_argument(
-            "model", "_Model", "The network; larger ones restore better and take longer",
-            models, config.get("default", ""), both,
-        )  # fmt: skip
+            "model", "_Model", "The network; larger ones restore better and take longer", models, DEFAULT, both
+        )
         procedure.add_int_argument(
             "quality", "_Quality (0: automatic)",
             "IJG quality at which the picture was compressed; 0 takes what was found", 0, 100, 0, both,

@@ -2,13 +2,8 @@
 
 import json
 import os
-import sys
 
-import gi
-
-gi.require_version("Babl", "0.1")
-gi.require_version("Gegl", "0.4")
-from gi.repository import Babl, Gegl, Gimp, Gio  # noqa: F401 - for the tests
+from gi.repository import Babl, Gegl, Gimp, Gio
 
 Gegl.init(None)
 FOLDER = os.environ["NAPARI_CAR_TEST"]
