@@ -48,8 +48,8 @@ def wrong(planes, seed, amount):
 SIZES = st.tuples(st.integers(1, 60), st.integers(1, 60))
 
 
-@given(st.integers(1, 100), st.integers(0, 99), st.floats(0, 0.2), SIZES, st.booleans())
-@settings(max_examples=60, deadline=None)
+@given(st.integers(1, 100), st.integers(0, 99), st.sampled_from([0.0, 0.01, 0.1]), SIZES, st.booleans())
+@settings(max_examples=150, deadline=None)
 def test_projection_never_increases_the_error_of_grey_pictures(quality, seed, amount, size, is_noise):
     random = np.random.default_rng(seed)
     top, left = random.integers(0, 180, 2)
@@ -57,10 +57,11 @@ def test_projection_never_increases_the_error_of_grey_pictures(quality, seed, am
     if is_noise:
         picture = random.integers(0, 256, picture.shape, np.uint8)
     file = encode(picture, quality=quality)
-    restored = wrong(decode(file), seed, amount)
+    # Around the original itself: there, a box that is a little too small shows at once.
+    restored = wrong(to_planes(picture), seed, amount)
     consistent, share = make_consistent(restored, read_coefficients(file))
     # The encoder's integer DCT lets the original stick out of its interval by some hundredths of a level.
-    assert error(consistent, picture) <= error(restored, picture) * (1 + 1e-4) + 1e-3 * picture.size
+    assert error(consistent, picture) <= error(restored, picture) + 1e-3 * picture.size
     assert 0 <= share <= 1
 
 
@@ -76,7 +77,7 @@ def test_projection_never_increases_the_luma_error_in_colour(subsampling, qualit
     assert error(consistent, PICTURE) < error(restored, PICTURE)
 
 
-@pytest.mark.parametrize("quality", [10, 50, 85])
+@pytest.mark.parametrize("quality", [10, 50, 70])
 def test_consistent_pictures_encode_to_the_same_coefficients(quality):
     picture = PICTURE[:, :, 1] // 2 + 64  # far from black and white, where the range of pixels would interfere
     file = encode(picture, quality=quality)

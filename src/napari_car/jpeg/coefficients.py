@@ -17,11 +17,14 @@ from PIL import Image
 from napari_car.errors import JpegError
 from napari_car.jpeg.dct import block_dct, inverse_block_dct
 from napari_car.jpeg.header import read_jpeg
+from napari_car.jpeg.tables import BLOCK_DCT
 
 _LEVEL_SHIFT = np.float32(128)  # Source: ITU-T T.81 A.3.1
-# Rounding to integers moves a coefficient by 0.29 (standard deviation σ), so that the odds against the next multiple
-# are exp(d(d − 2|r|) / 2σ²) for a distance r from the multiple of divisor d: e⁶ where d(d − 2|r|) is 1.
-_UNSURE = 1.0
+# Rounding to integers moves a coefficient by at most half the sum of its basis function's magnitudes, DC by 4 grey
+# levels. In a block with many coefficients the errors are as good as random: 5 of their standard deviations of 0.29.
+_MOST_MOVED = (np.abs(np.kron(BLOCK_DCT, BLOCK_DCT)).sum(1) / 2).astype(np.float32)
+_MOVED_AT_RANDOM = np.float32(1.5)
+_N_FOR_RANDOM = 6
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,12 +77,14 @@ def plane_coefficients(plane: NDArray[np.uint8], table: NDArray[np.integer]) -> 
     again = inverse_block_dct(multiples * divisors) + _LEVEL_SHIFT
     is_sample_fine = (np.abs(again - whole) < 1.5) & (whole > 0) & (whole < 255)
     is_known = is_sample_fine.reshape(rows, 8, columns, 8).all((1, 3))[..., None]
-    middle = multiples * divisors
-    is_unsure = divisors * (divisors - 2 * np.abs(spectrum - middle)) < _UNSURE
-    half = np.where(is_unsure, np.float32(1.5), np.float32(0.5)) * divisors
+    is_random = np.count_nonzero(multiples, axis=-1, keepdims=True) >= _N_FOR_RANDOM
+    moved = np.where(is_random, _MOVED_AT_RANDOM, _MOST_MOVED)
+    # All multiples that rounding can have turned into this spectrum.
+    least = np.minimum(multiples, np.ceil((spectrum - moved) / divisors))
+    most = np.maximum(multiples, np.floor((spectrum + moved) / divisors))
     return Coefficients(
-        low=np.where(is_known, middle - half, np.float32(-np.inf)),
-        high=np.where(is_known, middle + half, np.float32(np.inf)),
+        low=np.where(is_known, (least - np.float32(0.5)) * divisors, np.float32(-np.inf)),
+        high=np.where(is_known, (most + np.float32(0.5)) * divisors, np.float32(np.inf)),
         height=plane.shape[0],
         width=plane.shape[1],
     )
