@@ -16,16 +16,23 @@ def shown(open_dock, finish, qtbot, photo):
     viewer, dock = open_dock(show=True)
     viewer.add_image(photo, rgb=True, name="photo")
     finish(dock)
-    viewer.scene.camera.zoom = 1
-    viewer.scene.camera.center = (0, 47.5, 63.5)
+    match_pixels(viewer)
     qtbot.wait(100)
     return viewer, dock
+
+
+def match_pixels(viewer) -> None:
+    """Put one pixel of the photo onto each of the canvas: at half of it where its size is odd."""
+    viewer.scene.camera.zoom = 1
+    odd = np.array(viewer.screenshot(canvas_only=True, flash=False).shape[:2]) % 2
+    viewer.scene.camera.center = (0, *((47.5, 63.5) + odd / 2))
 
 
 def canvas(viewer) -> np.ndarray:
     """The photo's place on the canvas, shape (96, 128, 3)."""
     picture = viewer.screenshot(canvas_only=True, flash=False)
-    top, left = (round((have - want) / 2) for have, want in zip(picture.shape, (96, 128), strict=False))
+    center = viewer.scene.camera.center[1:]
+    top, left = (round(size / 2 - middle - 0.5) for size, middle in zip(picture.shape, center, strict=False))
     return picture[top : top + 96, left : left + 128, :3].astype(int)
 
 
@@ -45,8 +52,8 @@ def test_sample_estimate_preview_run_cancel(shown, finish, photo, qtbot) -> None
     picture = canvas(viewer)
     assert like(picture[:, :60], photo[:, :60])
     assert like(picture[:, 68:], restored[:, 68:])
-    line = picture[40:56, 62:66].reshape(-1, 3)
-    assert (np.abs(line - (255, 176, 0)).sum(1) < 60).any()
+    line = picture[:, 62:66]
+    assert (line[..., 0] - line[..., 2] > 80).any(1).all()  # smoothed by the graphics library, amber all the same
     dock.preview_button.setChecked(False)
     qtbot.wait(50)
     assert like(canvas(viewer), photo)
@@ -60,7 +67,7 @@ def test_the_divider_follows_mouse_and_slider(shown, finish, photo, qtbot) -> No
     viewer, dock = shown
     dock.preview_button.setChecked(True)
     finish(dock)
-    center = viewer.scene.camera.center
+    center, n_runs = viewer.scene.camera.center, dock.preview.n_runs
     native = viewer.window._qt_viewer.canvas.native
     middle = native.rect().center()
     qtbot.mousePress(native, Qt.MouseButton.LeftButton, pos=middle)
@@ -79,7 +86,7 @@ def test_the_divider_follows_mouse_and_slider(shown, finish, photo, qtbot) -> No
     dock.divider.setValue(0)
     qtbot.wait(50)
     assert like(canvas(viewer)[:, 4:], restored[:, 4:])
-    assert dock.preview.n_runs == 1
+    assert dock.preview.n_runs == n_runs
 
 
 def test_a_press_beside_the_divider_pans_as_ever(shown, finish, qtbot) -> None:
@@ -103,7 +110,7 @@ def test_a_stack_follows_its_slider(open_dock, finish, photo, qtbot) -> None:
     viewer.add_image(stack, rgb=False, contrast_limits=(0, 255))
     dock.form.quality_from.setCurrentText(MANUAL)
     finish(dock)
-    viewer.scene.camera.zoom = 1
+    match_pixels(viewer)
     viewer.dims.set_current_step(0, 0)
     dock.preview_button.setChecked(True)
     finish(dock)

@@ -20,7 +20,7 @@ from qtpy.QtWidgets import (
     QVBoxLayout,
     QWidget,
 )
-from superqt.utils import signals_blocked
+from superqt.utils import qdebounced, signals_blocked
 
 from napari_car.cards import ModelCard
 from napari_car.diagnosis import Diagnosis
@@ -33,6 +33,9 @@ from napari_car.widget.source import Source
 from napari_car.widget.where import where_map
 
 COPY_TIP = "Code for the last run; in a process of its own it gives the same pixels"
+SETTLE_MS = 50
+"""How long the choice of a layer must rest before it is looked at."""
+
 PREVIEW_TIP = "Restore what is on the screen, right of a divider that can be dragged (Ctrl+Alt+P)"
 
 KEYS = {"Control-Alt-R": "run_button", "Control-Alt-C": "cancel_button", "Control-Alt-P": "preview_button"}
@@ -56,6 +59,8 @@ class RestoreDock(QWidget):
         self._diagnosis: Diagnosis | None = None
         self._last: Shown | None = None
         self._code = ""
+        self._is_waiting = False
+        self._find = qdebounced(self._find_now, timeout=SETTLE_MS)
         self.form = Form(napari_viewer)
         self.run_button = QPushButton("Run", toolTip="Restore the layer (Ctrl+Alt+R)", clicked=self.run)
         self.cancel_button = QPushButton("Cancel", toolTip="Stop and change nothing (Ctrl+Alt+C)", clicked=self.cancel)
@@ -119,6 +124,8 @@ class RestoreDock(QWidget):
         self.cancel()
         if self._finding is not None and not self._finding.is_over:
             self._finding.cancel()
+        self._find.cancel()
+        self._is_waiting = False
         self.form.disconnect_viewer()
         for key in KEYS:
             self._viewer.bind_key(key, None)
@@ -130,13 +137,22 @@ class RestoreDock(QWidget):
     @property
     def is_busy(self) -> bool:
         """Whether a run is under way, or a picture being looked at."""
-        return any(job is not None and not job.is_over for job in (self._job, self._finding)) or self.preview.is_busy
+        return (
+            self._is_waiting
+            or any(job is not None and not job.is_over for job in (self._job, self._finding))
+            or self.preview.is_busy
+        )
 
     def find(self) -> None:
-        """Find out, in a thread, how the layer was compressed, and say it."""
+        """Find out, in a thread, how the layer was compressed, and say it; once the choice has settled."""
         if self._finding is not None and not self._finding.is_over:
             self._finding.cancel()
         self._diagnosis = self._finding = None
+        self._is_waiting = True
+        self._find()
+
+    def _find_now(self) -> None:
+        self._is_waiting = False
         layer = self.form.layer
         self.run_button.setEnabled(layer is not None and self._job is None)
         if layer is None:
@@ -225,6 +241,7 @@ class RestoreDock(QWidget):
     def _show_running(self, is_running: bool) -> None:
         self.run_button.setEnabled(not is_running and self.form.layer is not None)
         self.cancel_button.setEnabled(is_running)
+        self.bar.setVisible(is_running)
         self.bar.setRange(0, 0 if is_running else 1)
         self.bar.reset()
         self.left.clear()

@@ -21,6 +21,7 @@ from napari_car.widget.source import is_preview
 AUTO, MANUAL = "auto", "manual"
 NEW, UPDATE = "a new layer", "update the last result"
 EVERY, CURRENT = "every plane", "the plane shown"
+EVERYWHERE = "everywhere"
 SHOWN, STORED = "when it is shown", "now, into a Zarr store"
 
 
@@ -51,10 +52,8 @@ class Form(QWidget):
         self.layers = ComboBox(choices=self._images, tooltip="The image layer to restore; it is not changed")
         self.maps = ComboBox(
             choices=self._maps,
-            nullable=True,
             tooltip="Restore only inside of these labels or shapes, which may lie on another grid",
         )
-        self.maps._nullable = True
         self.model = QComboBox(toolTip="The network; larger ones restore better and take longer")
         self.model.addItems(list(self._cards))
         self.model_note = note()
@@ -87,6 +86,7 @@ class Form(QWidget):
         self.more = QCollapsible("luma, chroma, region", expandedIcon="▾", collapsedIcon="▸")
         self.more.layout().setContentsMargins(0, 0, 0, 0)
         self.more.setContent(shares)
+        self.more.collapse(animate=False)
         self.more.toggleButton().setToolTip("Shares of brightness and of colour, and where to restore")
         rows = self._rows = QFormLayout(self)
         rows.setContentsMargins(0, 0, 0, 0)
@@ -204,9 +204,10 @@ class Form(QWidget):
         """Layers that can be restored."""
         return [layer for layer in self._viewer.layers if isinstance(layer, Image) and not is_preview(layer)]
 
-    def _maps(self, _: object = None) -> list[Labels | Shapes]:
+    def _maps(self, _: object = None) -> list[tuple[str, Labels | Shapes | None]]:
         """Layers that can say where to restore."""
-        return [layer for layer in self._viewer.layers if isinstance(layer, Labels | Shapes) and not is_preview(layer)]
+        layers = [each for each in self._viewer.layers if isinstance(each, Labels | Shapes) and not is_preview(each)]
+        return [(EVERYWHERE, None), *((layer.name, layer) for layer in layers)]
 
 
 def note() -> QLabel:

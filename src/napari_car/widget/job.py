@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import atexit
 from collections.abc import Callable
 from time import monotonic
 from typing import Any
 
-from napari.qt.threading import create_worker
+from napari.qt.threading import WorkerBase, create_worker
 from napari.utils import cancelable_progress
 from napari.utils.notifications import notification_manager, show_error
 from qtpy.QtCore import QObject, QTimer, Signal
@@ -16,6 +17,9 @@ from napari_car.restore import Steps
 
 POLL_MS = 200
 """How often progress is shown; thousands of steps a second would otherwise flood the event loop."""
+
+# A script that ends while a thread is at its last tile would abort; napari waits only where its event loop ran.
+atexit.register(WorkerBase.await_workers)
 
 
 class Job(QObject):

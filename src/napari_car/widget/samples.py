@@ -16,32 +16,37 @@ SAMPLE = Path(__file__).resolve().parents[1] / "samples" / "astronaut.webp"
 PIXEL_UM = 0.5
 """Side of a pixel that the samples claim, so that scale and units are there to be kept."""
 
-SERIES_QUALITIES = (10, 20, 30, 40, 50)
-SERIES_SIDE = 256
+QUALITY = 10
+"""At which the samples were compressed: their artifacts are plain to see."""
+
+N_FRAMES, SIDE, STEP = 8, 256, 32
+"""Of the time series: frames, their side, and how far the view moves from one to the next, px."""
 
 
 def photo() -> Array:
-    """The photo after JPEG at quality 10, shape (512, 512, 3)."""
-    return compressed(10)
+    """The photo, shape (512, 512, 3)."""
+    with Image.open(SAMPLE) as picture:
+        return compressed(picture.convert("RGB"))
 
 
 def series() -> Array:
-    """Its middle in grey, at a quality that rises with time, shape (5, 256, 256)."""
-    start = slice(SERIES_SIDE // 2, SERIES_SIDE // 2 + SERIES_SIDE)
-    return np.stack([compressed(quality, "L")[start, start] for quality in SERIES_QUALITIES])
-
-
-def compressed(quality: int, mode: str = "RGB") -> Array:
-    """The photo after JPEG at a quality."""
-    buffer = io.BytesIO()
+    """A view that moves across the photo, in grey, shape (8, 256, 256); each frame was compressed by itself."""
     with Image.open(SAMPLE) as picture:
-        picture.convert(mode).save(buffer, "JPEG", quality=quality)
+        grey = picture.convert("L")
+    lefts = [STEP * i for i in range(N_FRAMES)]
+    return np.stack([compressed(grey.crop((left, 0, left + SIDE, SIDE))) for left in lefts])
+
+
+def compressed(picture: Image.Image) -> Array:
+    """A picture as JPEG leaves it."""
+    buffer = io.BytesIO()
+    picture.save(buffer, "JPEG", quality=QUALITY)
     return np.asarray(Image.open(buffer))
 
 
 def photo_layer() -> list[tuple[Array, dict[str, Any], str]]:
     """The photo for napari."""
-    look = {"name": "photo, quality 10", "rgb": True, "scale": (PIXEL_UM,) * 2, "units": ("um",) * 2}
+    look = {"name": f"photo, quality {QUALITY}", "rgb": True, "scale": (PIXEL_UM,) * 2, "units": ("um",) * 2}
     return [(photo(), look, "image")]
 
 
