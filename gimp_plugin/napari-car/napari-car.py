@@ -305,6 +305,8 @@ def show_dialog(procedure: Any, config: Any, sentence: str) -> bool:
     label.set_line_wrap(True)
     label.set_max_width_chars(56)
     label.set_xalign(0)
+    for name in ("quality", "strength", "chroma"):
+        dialog.get_scale_entry(name, 1)
     dialog.fill(["found", "model", "quality", "strength", "chroma", "result", "residual"])
     try:
         return bool(dialog.run())
@@ -429,7 +431,7 @@ class NapariCar(Gimp.PlugIn):
             "IJG quality at which the picture was compressed; 0 takes what was found", 0, 100, 0, both,
         )  # fmt: skip
         procedure.add_double_argument("strength", "_Strength", "Share of the change that is applied", 0, 1, 1, both)
-        procedure.add_double_argument("chroma", "_Chroma", "Share of the change in colour", 0, 1, 1, both)
+        procedure.add_double_argument("chroma", "_Chroma strength", "Share of the change in colour", 0, 1, 1, both)
         results = Gimp.Choice.new()
         results.add(IN_PLACE, 0, "in place", "")
         results.add(NEW_LAYER, 1, "in a new layer", "")

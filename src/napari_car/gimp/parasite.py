@@ -44,7 +44,7 @@ def read_parasite(content: bytes, height: int, width: int) -> JpegInfo | None:
     kinds = tuple("chroma" if space in (3, 5) and i in (1, 2) else "luma" for i in range(n_components))
     if n_tables:
         tables = numbers.reshape(-1, 8, 8).astype(np.uint16)
-        chosen = tuple(tables[min(kind == "chroma", n_tables - 1)] for kind in kinds)
+        chosen = tuple(tables[1 if kind == "chroma" and n_tables > 1 else 0] for kind in kinds)
     elif 1 <= quality <= 100:
         chosen = tuple(ijg_table(quality, "chroma" if kind == "chroma" else "luma") for kind in kinds)
     else:
