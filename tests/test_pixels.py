@@ -105,7 +105,7 @@ def test_planes_are_the_window_with_its_edges_repeated(
 def test_a_residual_of_nothing_changes_the_dtype_alone(source: str, target: str, channels: int) -> None:
     picture = noise((6, 8, channels), source)
     result = np.empty(picture.shape, target)
-    add_residual(picture, np.zeros((3, 6, 8), np.float32), 1.0, result)
+    add_residual(picture, np.zeros((3, 6, 8), np.float32), result)
     scaled = picture / FULL_SCALE[source] * FULL_SCALE[target]
     if source == target:
         np.testing.assert_array_equal(result, picture)
@@ -123,7 +123,7 @@ def test_a_residual_is_of_full_scale_and_clipped(dtype: str) -> None:
     )
     for change, expected in ((0.25, picture[0, 0, 0] + 0.25 * white), (3.0, white), (-3.0, 0)):
         result = np.empty_like(picture)
-        add_residual(picture, np.full((3, 2, 2), change, np.float32), 1.0, result)
+        add_residual(picture, np.full((3, 2, 2), change, np.float32), result)
         assert np.abs(result[..., :3] - expected).max() <= (0.5 if dtype[0] == "u" else 1e-6)
         np.testing.assert_array_equal(result[..., 3], picture[..., 3])
 
@@ -132,5 +132,5 @@ def test_a_grey_picture_takes_the_luma_of_the_residual() -> None:
     residual = np.zeros((3, 1, 3), np.float32)
     residual[0, 0, 0], residual[1, 0, 1], residual[2, 0, 2] = 1, 1, 1
     result = np.empty((1, 3, 1), np.float64)
-    add_residual(np.zeros((1, 3, 1), np.float64), residual, 1.0, result)
+    add_residual(np.zeros((1, 3, 1), np.float64), residual, result)
     np.testing.assert_allclose(result[0, :, 0], [0.299, 0.587, 0.114], rtol=1e-6)

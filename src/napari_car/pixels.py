@@ -137,8 +137,8 @@ def to_planes(picture: Array, top: int, left: int, bottom: int, right: int) -> P
     return np.pad(planes, beyond, "edge") if any(map(any, beyond)) else planes
 
 
-def add_residual(picture: Array, residual: Planes, strength: float | Planes, result: Array) -> None:
-    """Write ``picture + strength * residual`` into ``result``, rounded and clipped to its dtype; alpha is copied.
+def add_residual(picture: Array, residual: Planes, result: Array) -> None:
+    """Write ``picture + residual`` into ``result``, rounded and clipped to its dtype; alpha is copied.
 
     Parameters
     ----------
@@ -146,8 +146,6 @@ def add_residual(picture: Array, residual: Planes, strength: float | Planes, res
         Shape (h, w, 1 | 3 | 4).
     residual
         Shape (3, h, w), of full scale; a grey picture takes its luma.
-    strength
-        0 keeps the picture bit for bit, 1 adds the whole residual; a number or shape (h, w).
     result
         Shape of ``picture``, any dtype of ``FULL_SCALE``.
     """
@@ -158,7 +156,7 @@ def add_residual(picture: Array, residual: Planes, strength: float | Planes, res
     if white_in != white_out:
         total *= white_out / white_in
     # Added last and to the values themselves: a residual of zero gives them back bit for bit.
-    total[..., :colours] += (change * (strength * np.float32(white_out))).transpose(1, 2, 0)
+    total[..., :colours] += (change * np.float32(white_out)).transpose(1, 2, 0)
     np.clip(total, 0, white_out, out=total)
     result[...] = np.rint(total, out=total) if result.dtype.kind == "u" else total
 

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from napari_car.cards import ModelCard
+from napari_car.clipping import BLOCK, clip_residual
 from napari_car.diagnosis import Diagnosis, diagnose
 from napari_car.errors import InputError
 from napari_car.jpeg.coding import Coding
@@ -56,6 +57,7 @@ class Options(TypedDict, total=False):
     strength: float | Array
     luma: float
     chroma: float
+    consistent: bool | Array
     dtype: DTypeLike | None
     session: Session | None
     tile: int | None
@@ -69,6 +71,7 @@ def restore(
     strength: float | Array = 1.0,
     luma: float = 1.0,
     chroma: float = 1.0,
+    consistent: bool | Array = False,
     dtype: DTypeLike | None = None,
     session: Session | None = None,
     tile: int | None = None,
@@ -89,6 +92,10 @@ def restore(
         Share of the change that is applied, 0..1; 0 returns the pixels bit for bit. A number, or a map of shape (H, W).
     luma, chroma
         Shares of the change in brightness and in colour, 0..1 each, on top of ``strength``.
+    consistent
+        Whether to keep the result within the quantization intervals of the file: nothing that it excludes is invented.
+        For the 8-bit pixels of a JPEG, as they were decoded. True, or the decoder's own components, shape (H, W, n), as
+        ``jpeg.coefficients.read_planes`` gives them: they tell more where colours are clipped.
     dtype
         Of the result: "uint8", "uint16", "float32" or "float64"; that of the image for None. Restored gradients of an
         8-bit image hold more than 8 bits.
@@ -127,6 +134,7 @@ def restore(
             strength=strength,
             luma=luma,
             chroma=chroma,
+            consistent=consistent,
             dtype=dtype,
             session=session,
             tile=tile,
@@ -142,6 +150,7 @@ def restore_steps(
     strength: float | Array = 1.0,
     luma: float = 1.0,
     chroma: float = 1.0,
+    consistent: bool | Array = False,
     dtype: DTypeLike | None = None,
     session: Session | None = None,
     tile: int | None = None,
@@ -161,23 +170,37 @@ def restore_steps(
     check_range(image)
     result = np.empty(image.shape, target_dtype(image, dtype))
     blend = _check_strength(strength, whole)
+    decoded = consistent if isinstance(consistent, np.ndarray) else None
+    is_consistent = decoded is not None or bool(consistent)
+    if is_consistent and image.dtype != np.uint8:
+        raise InputError(f"consistent needs the 8-bit pixels of a JPEG; the image is {image.dtype}")
+    if decoded is not None and decoded.shape[:-1] != (whole.height, whole.width):
+        raise InputError(f"consistent has shape {decoded.shape}; it must be ({whole.height}, {whole.width}, 1 or 3)")
     luma, chroma = (float(_share(name, value)) for name, value in (("luma", luma), ("chroma", chroma)))
     session = session or open_session(model)
     card = session.card
     coding = _coding(quality, image, card)
     row, column = coding.grid_phase if coding else (0, 0)
-    phase = (row % card.align, column % card.align)
+    # Where coefficients are clipped, tiles must hold whole blocks.
+    align = math.lcm(card.align, BLOCK) if is_consistent else card.align
+    phase = (row % align, column % align)
     side = _default_tile(card) if tile is None else tile
-    plan = plan_tiles(whole.height, whole.width, tile=side, halo=card.halo, align=card.align, phase=phase)
+    plan = plan_tiles(whole.height, whole.width, tile=side, halo=card.halo, align=align, phase=phase)
+
+    shares: list[float] = []
 
     def restore_tile(picture: Array, target: Array, tile: Tile) -> None:
         window = tile.write.slices
-        share = blend if isinstance(blend, float) else blend[window]
+        degraded = picture[window]
         if coding is None:
-            residual = np.zeros((3, *picture[window].shape[:2]), np.float32)
+            residual = np.zeros((3, *degraded.shape[:2]), np.float32)
         else:
             residual = session.run(to_planes(picture, *tile.read), coding)[:, *tile.crop.slices]
-        add_residual(picture[window], weigh(residual, luma, chroma), share, target[window])
+        residual = weigh(residual, luma, chroma) * (blend if isinstance(blend, float) else blend[window])
+        if coding is not None and is_consistent:
+            residual, share = clip_residual(degraded, residual, tile.write, coding, dtype=target.dtype, decoded=decoded)
+            shares.append(share)
+        add_residual(degraded, residual, target[window])
 
     jobs = (
         (picture, target, tile)
@@ -185,6 +208,8 @@ def restore_steps(
         for tile in plan
     )
     yield from _side_by_side(restore_tile, jobs, len(plan) * math.prod(whole.stack), session.threads)
+    if shares:
+        logger.info("%.2f %% of the known coefficients were clipped into their intervals", 100 * np.mean(shares))
     return result
 
 

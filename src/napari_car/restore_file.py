@@ -12,6 +12,7 @@ import numpy as np
 from napari_car.diagnosis import diagnose
 from napari_car.errors import FileError
 from napari_car.files import check_target, read_image, write_image
+from napari_car.jpeg.coefficients import read_planes
 from napari_car.jpeg.header import read_jpeg
 from napari_car.pixels import target_dtype
 from napari_car.restore import Options, Steps, drain, restore_steps, say
@@ -85,6 +86,8 @@ def restore_file_steps(
         session = options["session"] = options.get("session") or open_session(options.get("model"))
         info = read_jpeg(src) if picture.format == "JPEG" else None
         options["quality"] = say(diagnose(picture.pixels, info=info, card=session.card), src.name)
+    if options.get("consistent") is True and picture.format == "JPEG":
+        options["consistent"] = read_planes(src)
     restored = yield from restore_steps(picture.pixels, **options)
     return write_image(target, replace(picture, pixels=restored), overwrite=overwrite)
 

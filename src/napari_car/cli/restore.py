@@ -41,6 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--strength", metavar="0..1", type=float, default=1.0, help="share of the change to apply (default: 1)")
     add("--luma", metavar="0..1", type=float, default=1.0, help="share of the change in brightness (default: 1)")
     add("--chroma", metavar="0..1", type=float, default=1.0, help="share of the change in colour (default: 1)")
+    add("--consistent", action="store_true", help="keep the result within what the file allows")
     add("--bit-depth", choices=[8, 16], type=int, help="bits a channel of the output (default: as the input)")
     add("--provider", metavar="NAME", default="auto", help=f"what computes: auto (default), {', '.join(PROVIDERS)}")
     add("--threads", metavar="N", type=int, help="tiles worked on side by side (default: one a core)")
@@ -57,6 +58,7 @@ def run(options: argparse.Namespace) -> int:
         "strength": options.strength,
         "luma": options.luma,
         "chroma": options.chroma,
+        "consistent": options.consistent,
     }
     if options.bit_depth is not None:
         keywords["dtype"] = f"uint{options.bit_depth}"

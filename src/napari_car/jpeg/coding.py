@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from napari_car.errors import InputError
 from napari_car.jpeg.estimate import JpegEstimate
 from napari_car.jpeg.header import JpegInfo
-from napari_car.jpeg.tables import quality_to_scale, scale_to_quality, table_scale
+from napari_car.jpeg.tables import Kind, ijg_table, quality_to_scale, scale_to_quality, table_scale
 
 CHROMA_SUBSAMPLING = {"4:4:4": 0.0, "4:2:2": 0.5, "4:4:0": 0.5, "4:2:0": 1.0, "4:1:1": 1.0, "4:1:0": 1.0, "grey": 0.0}
 """Chroma subsampling as a number: 0 none, 0.5 in one direction, 1 in both."""
@@ -25,12 +25,16 @@ class Coding:
         0 none, 0.5 in one direction, 1 in both.
     grid_phase
         Row and column of the first corner of an MCU inside the picture, px; (0, 0) for an uncropped file.
+    tables
+        Quantization tables of the components at full resolution: Y, and Cb and Cr without subsampling; 64 divisors
+        each, natural order.
     """
 
     luma_scale: float
     chroma_scale: float
     chroma_subsampling: float = 1.0
     grid_phase: tuple[int, int] = (0, 0)
+    tables: tuple[tuple[int, ...], ...] = field(default=(), repr=False)
 
     @classmethod
     def from_quality(cls, quality: int, subsampling: str = "4:2:0") -> Coding:
@@ -42,14 +46,18 @@ class Coding:
         Coding(luma_scale=500.0, chroma_scale=500.0, chroma_subsampling=1.0, grid_phase=(0, 0))
         """
         scale = max(1.0, float(quality_to_scale(quality)))
-        return cls(scale, scale, CHROMA_SUBSAMPLING.get(subsampling, 1.0))
+        kinds: tuple[Kind, ...] = ("luma", "chroma", "chroma") if subsampling == "4:4:4" else ("luma",)
+        tables = tuple(tuple(ijg_table(quality, kind).ravel().tolist()) for kind in kinds)
+        return cls(scale, scale, CHROMA_SUBSAMPLING.get(subsampling, 1.0), tables=tables)
 
     @classmethod
     def from_info(cls, info: JpegInfo) -> Coding:
         """The coding of a file, its own tables included."""
         scales = [table_scale(table, kind) for table, kind in zip(info.quant_tables, info.kinds, strict=True)]
         chroma = max((s for s, kind in zip(scales, info.kinds, strict=True) if kind == "chroma"), default=scales[0])
-        return cls(scales[0], chroma, CHROMA_SUBSAMPLING.get(info.subsampling, 1.0))
+        full = {"4:4:4": info.quant_tables[:3], "grey": info.quant_tables}.get(info.subsampling, info.quant_tables[:1])
+        tables = tuple(tuple(table.ravel().tolist()) for table in full) if info.color_space in ("YCbCr", "grey") else ()
+        return cls(scales[0], chroma, CHROMA_SUBSAMPLING.get(info.subsampling, 1.0), tables=tables)
 
     @classmethod
     def from_estimate(cls, estimate: JpegEstimate) -> Coding:

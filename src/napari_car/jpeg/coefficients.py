@@ -110,6 +110,31 @@ def read_coefficients(path_or_bytes: str | os.PathLike[str] | bytes) -> tuple[Co
     JpegError
         Malformed, or of another colour space.
     """
+    planes = read_planes(path_or_bytes)
+    tables = read_jpeg(path_or_bytes).quant_tables[: planes.shape[2]]
+    return tuple(plane_coefficients(planes[..., i], table) for i, table in enumerate(tables))
+
+
+def read_planes(path_or_bytes: str | os.PathLike[str] | bytes) -> NDArray[np.uint8]:
+    """Components as the decoder has them before it makes RGB of them: what holds also where RGB is clipped.
+
+    Parameters
+    ----------
+    path_or_bytes
+        A grey or YCbCr JPEG, or its content.
+
+    Returns
+    -------
+    ndarray
+        Shape (H, W, 3), uint8, Y, Cb, Cr at 4:4:4; (H, W, 1), grey or Y alone, otherwise.
+
+    Raises
+    ------
+    FileError
+        The file cannot be opened or read.
+    JpegError
+        Malformed, or of another colour space.
+    """
     info = read_jpeg(path_or_bytes)
     path = None if isinstance(path_or_bytes, bytes) else os.fspath(path_or_bytes)
     if info.color_space not in ("grey", "YCbCr"):
@@ -122,5 +147,4 @@ def read_coefficients(path_or_bytes: str | os.PathLike[str] | bytes) -> tuple[Co
             planes = np.atleast_3d(np.asarray(file))
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise JpegError(f"the picture cannot be decoded: {error}", path) from error
-    n_full = 3 if info.subsampling == "4:4:4" else 1
-    return tuple(plane_coefficients(planes[..., i], info.quant_tables[i]) for i in range(n_full))
+    return np.ascontiguousarray(planes if info.subsampling == "4:4:4" else planes[..., :1])

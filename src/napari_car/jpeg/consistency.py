@@ -66,8 +66,8 @@ def make_consistent(
     coefficients
         What `read_coefficients` returns for the file.
     margin
-        How far inside of its bounds a clipped coefficient comes to lie, grey levels, but never more than a quarter of
-        its interval. 0 keeps the guarantee; 1 lets rounding to 8 bits carry fewer coefficients out again.
+        How far inside of its bounds every coefficient comes to lie, grey levels, but never more than a quarter of its
+        interval. 0 keeps the guarantee; 1 lets rounding to 8 bits carry fewer coefficients out again.
 
     Returns
     -------
@@ -91,7 +91,7 @@ def make_consistent(
         if margin:
             inset = np.where(known.is_known[..., None], np.minimum(margin, (high - low) / 4), 0).astype(np.float32)
             low, high = low + inset, high - inset
-        clipped = np.where(is_outside, np.clip(spectrum, low, high), spectrum)
+        clipped = np.clip(spectrum, low, high)
         n_clipped += int(np.count_nonzero(is_outside))
         n_known += 64 * int(known.is_known.sum())
         rows, columns = spectrum.shape[:2]
