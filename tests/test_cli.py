@@ -370,6 +370,7 @@ def test_ctrl_c_leaves_nothing_behind(tmp_path: Path, reference: Any, to_jpeg: C
     with subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
         assert "arcnn runs" in process.stderr.readline()
+        assert "saved at quality 20" in process.stderr.readline()
         time.sleep(0.7)
         process.send_signal(signal.SIGINT)
         output, error = process.communicate(timeout=60)
