@@ -7,6 +7,7 @@ from pathlib import Path
 import napari
 import numpy as np
 from napari.settings import get_settings
+from PIL import Image
 from qtpy.QtCore import QEventLoop, QTimer
 
 from napari_car.widget.dock import RestoreDock
@@ -40,7 +41,8 @@ def main() -> None:
         for theme in ("dark", "light"):
             get_settings().appearance.theme = theme
             wait(0.6)
-            window.screenshot(FOLDER / f"napari-{name}-{theme}.png", size=None, canvas_only=False, flash=False)
+            picture = Image.fromarray(window.screenshot(flash=False)).convert("RGB")
+            picture.quantize(256).save(FOLDER / f"napari-{name}-{theme}.png", optimize=True)
         get_settings().appearance.theme = "dark"
 
     _, dock = window.add_plugin_dock_widget("napari-car", "Remove JPEG artifacts")
@@ -55,9 +57,8 @@ def main() -> None:
     shoot("preview")
     dock.preview_button.setChecked(False)
 
-    large = viewer.add_image(
-        np.tile(layer.data, (8, 8, 1)), rgb=True, name="4096 x 4096", scale=layer.scale, units=layer.units
-    )
+    state = {"scale": layer.scale, "units": layer.units, "rgb": True}
+    large = viewer.add_image(np.tile(layer.data, (8, 8, 1)), name="4096 x 4096", **state)
     dock.form.layers.value = large
     finish(dock)
     viewer.reset_view()
@@ -69,13 +70,14 @@ def main() -> None:
     viewer.layers.remove(large)
     finish(dock)
 
+    viewer.reset_view()
     viewer.scene.camera.zoom *= 2.2
     viewer.scene.camera.center = (0, 62, 112)
     dock.run()
     finish(dock)
     shoot("done")
 
-    bright = viewer.add_image(layer.data / 100, rgb=False, name="floats", visible=False)
+    bright = viewer.add_image(layer.data / 100, name="floats", visible=False, **state)
     dock.form.layers.value = bright
     dock.form.quality_from.setCurrentIndex(1)
     wait(0.5)

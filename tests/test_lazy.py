@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from napari_car import CarError, FileError, InputError, lazy, restore
+from napari_car import CarError, FileError, InputError, lazy, read_jpeg, restore
 from napari_car.jpeg.coding import Coding
 from napari_car.lazy import restore_dask, store_steps
 from napari_car.restore import drain
@@ -45,6 +45,11 @@ def test_a_strength_map_goes_with_its_blocks(shape: tuple[int, ...]) -> None:
     image, strength = noise(shape), noise((150, 200), "float32")
     found = restore_dask(da.from_array(image), quality=20, strength=strength, chroma=0.5)
     np.testing.assert_array_equal(found.compute(), restore(image, quality=20, strength=strength, chroma=0.5))
+
+
+def test_blocks_stay_consistent_with_the_file(photo: np.ndarray, photo_file: bytes) -> None:
+    options = {"quality": read_jpeg(photo_file), "consistent": True}
+    np.testing.assert_array_equal(restore_dask(da.from_array(photo), **options).compute(), restore(photo, **options))
 
 
 def test_auto_quality_is_found_once_for_all(photo: np.ndarray) -> None:

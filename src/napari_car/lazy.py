@@ -23,8 +23,11 @@ if TYPE_CHECKING:
 BLOCK = 1024
 """Side of the blocks that are restored at a time, px."""
 
+MCU = 16
+"""Largest side of an MCU that is met, px: a grid on which cuts keep the phase of all. Source: ITU-T T.81 A.2.2."""
+
 LOOKED_AT = 1024
-"""Side of the window by which "auto" quality is found, px; a multiple of 16, so that the MCU grid keeps its phase."""
+"""Side of the window by which "auto" quality is found, px."""
 
 
 def restore_dask(array: Any, **options: Unpack[Options]) -> da.Array:
@@ -64,8 +67,9 @@ def restore_dask(array: Any, **options: Unpack[Options]) -> da.Array:
     dtype = target_dtype(np.empty(0, source.dtype), options.get("dtype"))
     # Blocks start on the grid of an uncropped picture and overlap by whole steps of it: each then sees what a tile of
     # the whole would. One step more than the halo, since a grid of another phase cuts its cells.
-    depth = (-(-card.halo // card.align) + 1) * card.align
-    side = -(-max(BLOCK, depth) // card.align) * card.align
+    grid = math.lcm(card.align, MCU)
+    depth = (-(-card.halo // grid) + 1) * grid
+    side = -(-max(BLOCK, depth) // grid) * grid
     sides = [_sides(length, side) for length in (whole.height, whole.width)]
     spatial = len(whole.stack)
     chunks = (*((1,) * length for length in whole.stack), *sides, *[(whole.channels,)] * bool(whole.channels))
@@ -156,7 +160,7 @@ def _middle(source: da.Array, n_stack: int) -> Array:
     """Pixels of the middle of the middle picture."""
     place: list[Any] = [length // 2 for length in source.shape[:n_stack]]
     for length in source.shape[n_stack : n_stack + 2]:
-        start = max(length - LOOKED_AT, 0) // 2 // 16 * 16
+        start = max(length - LOOKED_AT, 0) // 2 // MCU * MCU
         place.append(slice(start, start + LOOKED_AT))
     return np.asarray(source[tuple(place)])
 

@@ -59,6 +59,7 @@ def test_sample_estimate_preview_run_cancel(shown, finish, photo, qtbot) -> None
     assert like(canvas(viewer), photo)
     dock.run()
     finish(dock)
+    match_pixels(viewer)
     qtbot.wait(50)
     assert like(canvas(viewer), restored)
 

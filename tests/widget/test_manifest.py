@@ -44,7 +44,7 @@ def test_samples_have_scale_and_units_and_artifacts(open_dock, finish, key) -> N
     assert layer.scale[-1] != 1
     assert str(layer.units[-1]) == "micrometer"
     finish(dock)
-    assert "compressed at about quality 1" in dock.form.found.text()
+    assert "compressed at about quality 10 " in dock.form.found.text()
 
 
 def test_the_palette_estimates_without_a_dock(make_napari_viewer, photo, qtbot) -> None:
@@ -97,6 +97,7 @@ print("ended")
 
 @pytest.mark.parametrize("run", ["napari.run()", "viewer.close()"], ids=["event loop", "script"])
 def test_a_process_ends_cleanly_in_the_middle_of_a_run(qapp, run) -> None:
-    ended = subprocess.run([sys.executable, "-c", ENDS.format(run=run)], capture_output=True, text=True, timeout=60)
+    command = [sys.executable, "-c", ENDS.format(run=run)]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert (ended.returncode, ended.stdout.strip()) == (0, "ended"), ended.stderr
     assert "Traceback" not in ended.stderr

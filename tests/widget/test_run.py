@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 from qtpy.QtWidgets import QApplication, QFileDialog
 
-from napari_car import lazy, restore
+from napari_car import lazy, read_jpeg, restore
 from napari_car.widget.form import CURRENT, MANUAL, STORED, UPDATE
 
 
@@ -185,6 +185,16 @@ def test_labels_and_shapes_say_where(open_dock, finish, photo) -> None:
         result = next(layer for layer in viewer.layers if layer.name.endswith("[car]"))
         np.testing.assert_array_equal(result.data, expected, err_msg=where.name)
         viewer.layers.remove(result)
+
+
+def test_consistent_with_the_file(open_dock, finish, photo_path, photo) -> None:
+    viewer, dock = open_dock()
+    viewer.open(str(photo_path), plugin="napari")
+    dock.form.consistent.setChecked(True)
+    run(dock, finish)
+    expected = restore(photo, quality=read_jpeg(photo_path), consistent=True)
+    np.testing.assert_array_equal(viewer.layers[1].data, expected)
+    assert (expected != restore(photo, quality=read_jpeg(photo_path))).any()
 
 
 def test_a_picture_found_uncompressed_is_said_in_place_of_running(open_dock, finish, reference) -> None:

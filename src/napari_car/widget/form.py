@@ -22,6 +22,7 @@ AUTO, MANUAL = "auto", "manual"
 NEW, UPDATE = "a new layer", "update the last result"
 EVERY, CURRENT = "every plane", "the plane shown"
 EVERYWHERE = "everywhere"
+CONSISTENT_TIP = "Invent nothing that the JPEG file excludes; for 8-bit pixels as they were decoded"
 SHOWN, STORED = "when it is shown", "now, into a Zarr store"
 
 
@@ -64,6 +65,7 @@ class Form(QWidget):
         self.strength = share("Share of the change that is applied; 0 leaves the pixels as they are")
         self.luma = share("Share of the change in brightness, on top of strength")
         self.chroma = share("Share of the change in colour, on top of strength")
+        self.consistent = QCheckBox("consistent with the file", toolTip=CONSISTENT_TIP)
         self.target = QComboBox(toolTip="Where the restored pixels go")
         self.target.addItems([NEW, UPDATE])
         self.planes = QComboBox(toolTip="Restore the whole stack, or only the plane that is shown")
@@ -98,6 +100,7 @@ class Form(QWidget):
         rows.addRow("quality", quality)
         rows.addRow(self.found)
         rows.addRow("strength", self.strength)
+        rows.addRow("", self.consistent)
         rows.addRow(self.more)
         rows.addRow("result", self.target)
         rows.addRow("compute", self.compute)
@@ -109,6 +112,7 @@ class Form(QWidget):
         self.model.currentTextChanged.connect(self._look)
         for combo in (self.quality_from, self.planes):
             combo.currentTextChanged.connect(self._change)
+        self.consistent.toggled.connect(self._change)
         for number in (self.quality, self.strength, self.luma, self.chroma):
             number.valueChanged.connect(self._change)
         self.maps.changed.connect(self._change)
@@ -155,6 +159,7 @@ class Form(QWidget):
             strength=round(self.strength.value(), 2),
             luma=round(self.luma.value(), 2),
             chroma=round(self.chroma.value(), 2),
+            is_consistent=self.consistent.isEnabled() and self.consistent.isChecked(),
             is_update=self.target.currentText() == UPDATE,
             has_residual=self.residual.isChecked(),
         )
@@ -169,6 +174,7 @@ class Form(QWidget):
             for name in ("quality", "strength", "luma", "chroma"):
                 getattr(self, name).setValue(controls[name])
             self.target.setCurrentText(UPDATE if settings.is_update else NEW)
+            self.consistent.setChecked(settings.is_consistent)
             self.residual.setChecked(settings.has_residual)
 
     def show_found(self, sentence: str) -> None:
@@ -197,6 +203,7 @@ class Form(QWidget):
         self.found.setVisible(is_auto)
         layer = self.layer
         is_lazy = layer is not None and not isinstance(layer.data[0] if layer.multiscale else layer.data, np.ndarray)
+        self.consistent.setEnabled(layer is not None and layer.dtype == np.uint8)
         self._rows.setRowVisible(self.compute, is_lazy and not self.is_current_plane)
         self._rows.setRowVisible(self.planes, layer is not None and layer.ndim > 2)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +11,7 @@ from napari.components import ViewerModel
 from napari.layers import Image
 
 from napari_car.cards import ModelCard
+from napari_car.lazy import MCU
 from napari_car.tiling import Window
 
 MAX_AREA = 2_000_000
@@ -62,8 +64,9 @@ def visible_region(viewer: ViewerModel, layer: Image, card: ModelCard) -> Region
         return None
     low, high = _middle(low, high)
     # Begun on the grid, which keeps its phase; a step more than the halo, since a grid of another phase cuts its cells.
-    margin = card.halo + card.align
-    read_low = np.maximum(low - margin, 0) // card.align * card.align
+    grid = math.lcm(card.align, MCU)
+    margin = card.halo + grid
+    read_low = np.maximum(low - margin, 0) // grid * grid
     read_high = np.minimum(high + margin, sizes)
     vertical, horizontal = map(float, factor)
     return Region(

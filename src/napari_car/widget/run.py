@@ -97,6 +97,7 @@ class Run:
             "strength": settings.strength if self.where is None else np.float32(settings.strength) * self.where(),
             "luma": settings.luma,
             "chroma": settings.chroma,
+            "consistent": settings.is_consistent,
             "tile": TILE,
         }
 

@@ -7,8 +7,6 @@ from typing import Any
 
 from napari.settings import get_plugin_settings
 
-from napari_car.restore import Options
-
 
 @dataclass(frozen=True)
 class Settings:
@@ -24,6 +22,8 @@ class Settings:
         IJG quality 1..100 that is told.
     strength, luma, chroma
         Shares of the change, 0..1.
+    is_consistent
+        Whether the result stays within the quantization intervals of the file.
     is_update
         Whether the last result is replaced.
     has_residual
@@ -36,6 +36,7 @@ class Settings:
     strength: float
     luma: float
     chroma: float
+    is_consistent: bool
     is_update: bool
     has_residual: bool
 
@@ -51,16 +52,6 @@ class Settings:
         for name, value in asdict(self).items():
             if getattr(group, name) != value:
                 setattr(group, name, value)
-
-    @property
-    def options(self) -> Options:
-        """The keywords of ``restore`` that do not depend on the layer."""
-        return {
-            "model": self.model or None,
-            "strength": self.strength,
-            "luma": self.luma,
-            "chroma": self.chroma,
-        }
 
 
 def _group() -> Any:

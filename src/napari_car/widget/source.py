@@ -13,15 +13,10 @@ from napari.layers import Image, Layer
 
 from napari_car.errors import CarError
 from napari_car.files import read_image
+from napari_car.lazy import LOOKED_AT, MCU
 from napari_car.pixels import Array
 
 Index = tuple[int, ...]
-
-LOOKED_AT = 1024
-"""Side of the window that is looked at where not all pixels are in memory, px."""
-
-MCU = 16
-"""Largest side of an MCU that is met, px. Source: ITU-T T.81 A.2.2, sampling factors of 2."""
 
 PREVIEW_KEY = "napari-car preview"
 """Marks, in the metadata, the layers of the live preview."""
