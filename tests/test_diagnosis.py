@@ -1,0 +1,96 @@
+"""What ``quality="auto"`` finds and does, on files and on pictures that are no longer files."""
+
+import io
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from PIL import Image
+from skimage import data
+
+from napari_car import Coding, JpegInfo, diagnose, load_card, read_jpeg, restore, restore_file
+
+PHOTO = data.astronaut()
+
+
+def compressed(image, quality, **options) -> tuple[np.ndarray, JpegInfo]:
+    """The image as a JPEG: pixels and header."""
+    file = io.BytesIO()
+    Image.fromarray(image).save(file, "JPEG", quality=quality, **options)
+    return np.asarray(Image.open(file)), read_jpeg(file.getvalue())
+
+
+def psnr(image, reference):
+    """In RGB, dB."""
+    return 10 * np.log10(255**2 / np.mean((image.astype(float) - reference) ** 2))
+
+
+@pytest.mark.parametrize("quality", [10, 50, 85])
+@pytest.mark.parametrize("subsampling", ["4:2:0", "4:4:4"])
+def test_pixels_alone_tell_what_the_file_tells(quality, subsampling):
+    pixels, info = compressed(PHOTO, quality, subsampling=subsampling)
+    by_file, by_pixels = diagnose(pixels, info=info), diagnose(pixels)
+    assert (by_file.source, by_pixels.source) == ("file", "pixels")
+    assert by_file.coding == by_pixels.coding == Coding.from_quality(quality, subsampling)
+    np.testing.assert_array_equal(restore(pixels), restore(pixels, quality=by_file.coding))
+
+
+def test_a_crop_is_restored_on_its_own_grid():
+    pixels, info = compressed(PHOTO, 10)
+    crop = pixels[3:, 5:]
+    found = diagnose(crop)
+    assert found.coding == replace(Coding.from_info(info), grid_phase=(13, 11))
+    assert "its blocks start at row 5, column 3" in found.sentence
+    # Away from the new edges, the crop's restoration is the restoration's crop.
+    inner = np.s_[64:-64, 64:-64]
+    np.testing.assert_array_equal(restore(crop)[inner], restore(pixels, quality=info)[3:, 5:][inner])
+
+
+def test_an_earlier_compression_is_seen_behind_that_of_the_file():
+    crop = compressed(PHOTO, 10)[0][3:, 5:]
+    pixels, info = compressed(crop, 90)
+    found = diagnose(pixels, info=info)
+    assert found.source == "pixels"
+    assert found.sentence.startswith("The file was saved at quality 90, but before that")
+    reference = PHOTO[3:, 5:]
+    before, told, restored = (
+        psnr(image, reference) for image in (pixels, restore(pixels, quality=info), restore(pixels))
+    )
+    assert restored > before + 0.7
+    assert told < before + 0.3
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
+def test_a_clean_picture_comes_back_bit_for_bit(dtype, caplog):
+    image = PHOTO if dtype == "uint8" else PHOTO.astype(dtype) * (257 if dtype == "uint16" else np.float32(1 / 255))
+    np.testing.assert_array_equal(restore(image), image)
+    assert "No JPEG compression was found; the picture is left alone." in caplog.text
+    assert not np.array_equal(restore(image, quality=20), image)
+
+
+def test_a_lightly_compressed_file_is_left_alone_unless_told(tmp_path, caplog):
+    source = tmp_path / "photo.jpg"
+    Image.fromarray(PHOTO).save(source, quality=99)
+    with Image.open(source) as file:
+        pixels = np.asarray(file)
+    with Image.open(restore_file(source, tmp_path / "auto.png")) as restored:
+        np.testing.assert_array_equal(np.asarray(restored), pixels)
+    assert "so lightly that restoring would not help" in caplog.text
+    with Image.open(restore_file(source, tmp_path / "told.png", quality=60)) as restored:
+        assert not np.array_equal(np.asarray(restored), pixels)
+
+
+def test_what_helps_is_a_matter_of_the_model():
+    pixels, info = compressed(PHOTO, 85)
+    assert diagnose(pixels, info=info, card=load_card("car-s")).coding is not None
+    assert diagnose(pixels, info=info, card=load_card("arcnn")).coding is None
+
+
+def test_custom_tables_reach_the_network():
+    table = [max(1, n) for n in range(20, 84)]
+    pixels, info = compressed(PHOTO, 75, qtables=[table, table])
+    found = diagnose(pixels, info=info)
+    assert not info.is_standard
+    assert "by tables of its own" in found.sentence
+    assert found.coding is not None
+    assert found.coding.tables == (tuple(info.quant_tables[0].ravel().tolist()),)
