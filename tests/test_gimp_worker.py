@@ -73,6 +73,8 @@ def test_one_worker_answers_all(worker: Process, photo: NDArray[np.uint8], photo
     np.testing.assert_array_equal(part, restore(photo, **options)[30:70, 40:90])
     np.testing.assert_array_equal(shown, 128 + part.astype(int) - photo[30:70, 40:90])
     assert not (whole[30:70, 40:90] == part).all()
+    _, (alone,) = ask(worker, {"do": "restore", **window, **options}, photo)
+    np.testing.assert_array_equal(alone, part)
     for alpha in (1, 3):
         pixels = np.dstack([photo[..., :alpha], photo[..., 2]])
         _, (restored,) = ask(worker, {"do": "restore", "quality": 20}, pixels)

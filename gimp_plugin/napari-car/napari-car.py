@@ -219,7 +219,8 @@ class Target:
         if (told["shape"], told["dtype"]) != ([count, self.height, self.width, self.channels], self.dtype):
             raise FilterError("The worker of napari-car gave other pixels than it was asked for.")
         size = len(content) // count
-        return [bytes(content[start : start + size]) for start in range(0, len(content), size)]
+        whole = memoryview(content)
+        return [bytes(whole[start : start + size]) for start in range(0, len(content), size)]
 
     def take(self, layer: Any, pixels: bytes, x: int, y: int) -> None:
         """Put the restored window into a layer, at x and y of it, through the selection."""

@@ -161,9 +161,10 @@ def _within(pixels: Array) -> Array:
 
 
 def _merge(before: Array, restored: Array) -> Array:
-    """The pixels with restored colours, the alpha they had, and what lay beyond [0, 1] as far beyond as before."""
-    merged = before.copy()
-    colours = before[..., : restored.shape[2]]
-    within = _within(colours)
-    merged[..., : restored.shape[2]] = np.where(colours == within, restored, colours + (restored - within))
-    return merged
+    """The restored colours with the alpha that was there, and what lay beyond [0, 1] as far beyond as it was."""
+    n_colours = restored.shape[2]
+    if before.dtype.kind == "f":
+        colours = before[..., :n_colours]
+        within = _within(colours)
+        restored = np.where(colours == within, restored, colours + (restored - within))
+    return np.dstack([restored, before[..., n_colours:]]) if n_colours < before.shape[2] else restored

@@ -111,7 +111,7 @@ def _restore(layer: Layer, message: Message) -> Iterator[Answer]:
     pictures = [restored]
     if message.get("residual"):
         pictures.append(residual(layer.pixels[top:bottom, left:right], restored))
-    content = np.stack(pictures)
+    content = np.stack(pictures) if len(pictures) > 1 else np.ascontiguousarray(restored)[None]
     told = {"is_restored": True, "sentence": sentence, "notices": notices.texts}
     yield {"kind": "result", "shape": content.shape, "dtype": content.dtype.name} | told, content
 
