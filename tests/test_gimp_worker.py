@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import io
 import subprocess
 import sys
 import time
@@ -23,7 +24,7 @@ from napari_car.errors import InputError
 from napari_car.gimp.frames import HEAD, MAGIC, PROTOCOL, read_frame, write_frame
 from napari_car.gimp.layer import Layer, residual
 from napari_car.gimp.parasite import read_parasite
-from napari_car.restore import drain
+from napari_car.restore import Options, drain
 
 Process = subprocess.Popen[bytes]
 COMMAND = [sys.executable, "-I", "-m", "napari_car.gimp.worker"]
@@ -73,6 +74,11 @@ def test_one_worker_answers_all(worker: Process, photo: NDArray[np.uint8], photo
     np.testing.assert_array_equal(part, restore(photo, **options)[30:70, 40:90])
     np.testing.assert_array_equal(shown, 128 + part.astype(int) - photo[30:70, 40:90])
     assert not (whole[30:70, 40:90] == part).all()
+    consistent, _ = ask(worker, {"do": "restore", "consistent": True, **file}, photo.astype(np.uint16))
+    assert "consistent needs the 8-bit pixels" in consistent["message"]
+    _, (kept,) = ask(worker, {"do": "restore", "consistent": True, **file}, photo)
+    np.testing.assert_array_equal(kept, restore(photo, quality=info, consistent=True))
+    assert not (kept == whole).all()
     _, (alone,) = ask(worker, {"do": "restore", **window, **options}, photo)
     np.testing.assert_array_equal(alone, part)
     for alpha in (1, 3):
@@ -169,25 +175,27 @@ def test_a_window_is_cut_out_of_the_whole(data: st.DataObject) -> None:
     height, width = photo.shape[:2]
     top, left = data.draw(st.integers(0, height - 1)), data.draw(st.integers(0, width - 1))
     bottom, right = data.draw(st.integers(top + 1, height)), data.draw(st.integers(left + 1, width))
-    phase = data.draw(st.sampled_from([(0, 0), (5, 11)]))
-    coding = replace(Coding.from_quality(20), grid_phase=phase)
-    part = drain(Layer(photo).restore_steps((top, left, bottom, right), session, {"quality": coding}))
-    if phase not in whole:
-        whole[phase] = restore(photo, quality=coding, session=session)
-    np.testing.assert_array_equal(part, whole[phase][top:bottom, left:right])
+    how = data.draw(st.sampled_from([((0, 0), False), ((5, 11), False), ((5, 11), True)]))
+    options: Options = {"quality": replace(Coding.from_quality(20), grid_phase=how[0]), "consistent": how[1]}
+    part = drain(Layer(photo).restore_steps((top, left, bottom, right), session, options))
+    if how not in whole:
+        whole[how] = restore(photo, session=session, **options)
+    np.testing.assert_array_equal(part, whole[how][top:bottom, left:right])
 
 
 _LARGE: list[Any] = []
 
 
-def _large() -> tuple[Session, NDArray[np.uint8], dict[tuple[int, int], NDArray[np.uint8]]]:
-    """A picture of several halos, and it restored, kept between examples."""
+def _large() -> tuple[Session, NDArray[np.uint8], dict[Any, NDArray[np.uint8]]]:
+    """A JPEG of several halos, and it restored, kept between examples."""
     from skimage import data
 
     from napari_car import open_session
 
     if not _LARGE:
-        _LARGE.append((open_session(provider="cpu"), np.ascontiguousarray(data.astronaut()[:250, :300]), {}))
+        file = io.BytesIO()
+        Image.fromarray(data.astronaut()[11:281, 5:325]).save(file, "JPEG", quality=20)
+        _LARGE.append((open_session(provider="cpu"), np.asarray(Image.open(file))[11:, 5:], {}))
     session, photo, whole = _LARGE[0]
     return session, photo, whole
 

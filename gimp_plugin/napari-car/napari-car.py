@@ -308,7 +308,7 @@ def show_dialog(procedure: Any, config: Any, sentence: str) -> bool:
     label.set_xalign(0)
     for name in ("quality", "strength", "chroma"):
         dialog.get_scale_entry(name, 1)
-    dialog.fill(["found", "model", "quality", "strength", "chroma", "result", "residual"])
+    dialog.fill(["found", "model", "quality", "strength", "chroma", "consistent", "result", "residual"])
     try:
         return bool(dialog.run())
     finally:
@@ -323,6 +323,7 @@ def restore(image: Any, drawables: list[Any], config: Any, worker: Worker) -> No
         "quality": quality or "auto",
         "strength": config.get_property("strength"),
         "chroma": config.get_property("chroma"),
+        "consistent": config.get_property("consistent"),
         "residual": config.get_property("residual"),
     }
     Gimp.progress_init(TITLE)
@@ -433,6 +434,10 @@ class NapariCar(Gimp.PlugIn):
         )  # fmt: skip
         procedure.add_double_argument("strength", "_Strength", "Share of the change that is applied", 0, 1, 1, both)
         procedure.add_double_argument("chroma", "_Chroma strength", "Share of the change in colour", 0, 1, 1, both)
+        procedure.add_boolean_argument(
+            "consistent", "Consistent _with the file",
+            "Invent nothing that the JPEG file excludes; for 8-bit layers that were not edited", False, both,
+        )  # fmt: skip
         results = Gimp.Choice.new()
         results.add(IN_PLACE, 0, "in place", "")
         results.add(NEW_LAYER, 1, "in a new layer", "")

@@ -174,6 +174,24 @@ keep_pixels("after", layer, "u8")
     np.testing.assert_array_equal(kept["after"][:height, :width], expected[:height, :width])
 
 
+def test_consistent_with_the_file(gimp: Run, photo: Path) -> None:
+    kept = gimp(
+        """
+layer = opened().get_layers()[0]
+keep_pixels("before", layer, "u8")
+keep("error", run(opened(), consistent=True))
+keep_pixels("after", layer, "u8")
+deep = opened().duplicate()
+deep.convert_precision(Gimp.Precision.U16_NON_LINEAR)
+keep("deep", run(deep, consistent=True))
+""",
+        photo,
+    )
+    assert kept["error"] == ""
+    np.testing.assert_array_equal(kept["after"], restore(kept["before"], quality=read_jpeg(photo), consistent=True))
+    assert "consistent needs the 8-bit pixels" in kept["deep"]
+
+
 def test_several_layers_new_layers_and_residuals(gimp: Run, photo: Path, grey: Path) -> None:
     kept = gimp(
         """

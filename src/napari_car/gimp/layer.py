@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import math
 import os
 from dataclasses import dataclass, replace
 from typing import Any
@@ -20,6 +21,9 @@ from napari_car.restore import Options, Steps, restore_steps
 from napari_car.session import Session
 
 Window = tuple[int, int, int, int]
+
+MCU = 16
+"""Side of the largest MCU of usual files, px. Source: ITU-T T.81 A.2.3, at 4:2:0."""
 
 
 @dataclass(frozen=True)
@@ -120,8 +124,9 @@ class Layer:
         top, left, bottom, right = window
         if not (0 <= top < bottom <= height and 0 <= left < right <= width):
             raise InputError(f"the window {window} does not lie in the layer of {height}x{width} px")
-        # Cut at multiples of align: the grid then has the same phase in the piece as in the layer.
-        align, margin = session.card.align, session.card.halo + session.card.align
+        # Cut at multiples of align and of whole MCUs: the grid then has the same phase in the piece as in the layer.
+        align = math.lcm(session.card.align, MCU)
+        margin = session.card.halo + align
         first_row, first_column = (max(edge - margin, 0) // align * align for edge in (top, left))
         piece = self.pixels[first_row : bottom + margin, first_column : right + margin]
         restored = yield from restore_steps(Layer(piece).colours, **(options | Options(session=session)))

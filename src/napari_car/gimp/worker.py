@@ -95,7 +95,7 @@ def _restore(layer: Layer, message: Message) -> Iterator[Answer]:
         return
     height, width = layer.pixels.shape[:2]
     top, left, bottom, right = window = _window(message.get("window", [0, 0, height, width]))
-    options: Options = {"quality": quality}
+    options: Options = {"quality": quality, "consistent": message.get("consistent") is True}
     for name in ("strength", "luma", "chroma"):
         if name in message:
             options[name] = message[name]
