@@ -54,9 +54,42 @@ def test_forty_steps_of_panning_are_few_runs(open_dock, finish, big, qtbot) -> N
     viewer.scene.camera.zoom *= 3
     dock.preview_button.setChecked(True)
     finish(dock)
-    before = dock.preview.n_runs
-    for step in range(40):
-        viewer.scene.camera.center = (0, 150 + step, 150 + step)
-        qtbot.wait(10)
+    runs = []
+    for _ in range(4):  # another process may hold the machine up, and a pause it makes is a rest; ours would be in all
+        before = dock.preview.n_runs
+        for step in range(40):
+            viewer.scene.camera.center = (0, 150 + step, 150 + step)
+            qtbot.wait(10)
+        finish(dock)
+        runs.append(dock.preview.n_runs - before)
+        if runs[-1] <= 5:
+            break
+    assert 1 <= min(runs) <= 5
+
+
+def test_what_the_user_takes_away_stays_away(open_dock, finish, big, qtbot) -> None:
+    viewer, dock = open_dock(show=True)
+    layer = viewer.add_image(big, rgb=True)
     finish(dock)
-    assert 1 <= dock.preview.n_runs - before <= 5
+    dock.preview_button.setChecked(True)
+    finish(dock)
+    viewer.layers.remove(preview_of(viewer))
+    viewer.scene.camera.zoom *= 2
+    finish(dock)
+    assert preview_of(viewer)
+    viewer.layers.remove(layer)
+    finish(dock)
+    qtbot.waitUntil(lambda: not list(viewer.layers), timeout=2000)
+    viewer.add_image(big, rgb=True)
+    finish(dock)
+    assert len(viewer.layers) == 3
+
+
+def test_a_source_taken_away_during_its_run_leaves_its_result(open_dock, finish, big, qtbot) -> None:
+    viewer, dock = open_dock()
+    layer = viewer.add_image(big, rgb=True, name="gone")
+    finish(dock)
+    dock.run()
+    viewer.layers.remove(layer)
+    finish(dock)
+    assert [each.name for each in viewer.layers] == ["gone [car]"]

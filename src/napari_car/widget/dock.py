@@ -157,12 +157,14 @@ class RestoreDock(QWidget):
         self.run_button.setEnabled(layer is not None and self._job is None)
         if layer is None:
             self.form.show_found("Open an image to begin.")
+            self.preview.refresh()
             return
         self.form.show_found("Looking at the pixels…")
         source, card = Source.of(layer, self._viewer), self.form.card
         self._finding = Job(lambda: diagnose_steps(source, card), None, self)
         self._finding.returned.connect(self._show_diagnosis)
         self._finding.failed.connect(self.form.show_found)
+        self._finding.ended.connect(self.preview.refresh)
         self._finding.start()
 
     def run(self) -> None:
@@ -225,7 +227,6 @@ class RestoreDock(QWidget):
     def _show_diagnosis(self, diagnosis: Diagnosis) -> None:
         self._diagnosis = diagnosis
         self.form.show_found(diagnosis.sentence)
-        self.preview.refresh()
 
     def _show_outcome(self, layer: Image, outcome: Outcome) -> None:
         self._last = show(self._viewer, layer, outcome, self._last if self.form.settings.is_update else None)

@@ -98,7 +98,8 @@ def show(viewer: ViewerModel, layer: Image, outcome: Outcome, last: Shown | None
             },
         )
         residual.visible = False
-    viewer.layers.selection.active = layer
+    if layer in viewer.layers:
+        viewer.layers.selection.active = layer
     return Shown(layer, restored, residual)
 
 
