@@ -19,6 +19,9 @@ from napari_car import read_jpeg, restore
 
 Run = Callable[..., dict[str, Any]]
 DIALOG = "Remove JPEG Artifacts"
+CANCEL = ("720", "743")
+"""Where the button stands beside the progress, px."""
+
 PATIENCE = 90
 """Seconds to wait for anything to happen on the screen; a busy machine is no error."""
 
@@ -87,6 +90,13 @@ class Screen:
             (self.pictures / f"{name}.png").write_bytes(shot)
         return np.asarray(Image.open(io.BytesIO(shot)).convert("RGB"))
 
+    def enlarge(self, name: str) -> None:
+        """Keep a picture of the main window at 200 %, and go back to 100 %."""
+        self.press(self.main, "2")
+        time.sleep(2)
+        self.see(name, self.main)
+        self.press(self.main, "1")
+
     def ask_for_the_filter(self) -> str:
         """Find the filter among GIMP's actions, which are those of its menus, and open its dialog."""
         self.press(self.main, "slash")
@@ -126,8 +136,8 @@ def workers() -> list[int]:
 
 @pytest.fixture
 def screen(profile: Path) -> Iterator[Screen]:
-    """A display with GIMP on it; its pictures are kept in $NAPARI_CAR_SCREENSHOTS."""
-    pictures = Path(os.environ.get("NAPARI_CAR_SCREENSHOTS", "/napari-car/screenshots"))
+    """A display with GIMP on it; what it shows is kept."""
+    pictures = Path("/napari-car/screenshots")
     pictures.mkdir(exist_ok=True)
     screen = Screen(profile, pictures)
     try:
@@ -141,12 +151,14 @@ def test_menu_dialog_result_and_undo(screen: Screen, gimp: Run, photo: Path) -> 
     after = restore(before, quality=read_jpeg(photo))
     screen.open(photo)
     until(lambda: shows(screen.see(), before), "photo on the canvas")
+    screen.enlarge("gimp-before")
     dialog = screen.ask_for_the_filter()
     time.sleep(1)
-    screen.see("dialog", dialog)
+    screen.see("gimp-dialog", dialog)
     screen.press(dialog, "Return")
     until(lambda: shows(screen.see(), after), "restored photo on the canvas")
-    screen.see("result", screen.main)
+    screen.enlarge("gimp-result")
+    assert screen.do("getwindowname", screen.main).startswith("*")  # GIMP's sign of a changed image
     screen.press(screen.main, "ctrl+z")
     until(lambda: shows(screen.see(), before), "photo as it was after one Ctrl+Z")
     until(lambda: not workers(), "end of the worker", 5)
@@ -154,16 +166,18 @@ def test_menu_dialog_result_and_undo(screen: Screen, gimp: Run, photo: Path) -> 
 
 def test_cancel_ends_the_worker(screen: Screen, reference: Image.Image, tmp_path: Path) -> None:
     large = tmp_path / "large.jpg"
-    Image.fromarray(np.tile(np.asarray(reference), (20, 20, 1))).save(large, quality=20)
+    Image.fromarray(np.tile(np.asarray(reference), (30, 30, 1))).save(large, quality=20)
     screen.open(large)
     dialog = screen.ask_for_the_filter()
     (worker,) = workers()
     screen.press(dialog, "Return")
     busy = cpu_seconds(worker) + 2
     until(lambda: cpu_seconds(worker) > busy, "worker at work")
-    screen.see("progress", screen.main)
-    screen.press(screen.main, "Escape")
+    screen.see("gimp-progress", screen.main)
+    screen.do("mousemove", *CANCEL, "click", "1")
     until(lambda: not workers(), "end of the worker", 2)
+    time.sleep(1)
+    assert not screen.do("getwindowname", screen.main).startswith("*")
     assert screen.gimp is not None
     assert screen.gimp.poll() is None
 
