@@ -42,7 +42,7 @@ def main() -> None:
             get_settings().appearance.theme = theme
             wait(0.6)
             picture = Image.fromarray(window.screenshot(flash=False)).convert("RGB")
-            picture.quantize(256).save(FOLDER / f"napari-{name}-{theme}.png", optimize=True)
+            picture.save(FOLDER / f"napari-{name}-{theme}.webp", quality=90, method=6)
         get_settings().appearance.theme = "dark"
 
     _, dock = window.add_plugin_dock_widget("napari-car", "Remove JPEG artifacts")
