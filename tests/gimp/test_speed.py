@@ -59,6 +59,6 @@ keep("seconds", seconds)
         path.write_text(whole)
     assert kept["error"] == ""
     print("seconds over the plain API, three runs:", *(f"{seconds:.2f}" for seconds in kept["seconds"]))
-    # 1.5 s is the aim on a machine with nothing else to do, 1.1 to 1.4 what two cores took; twice that is a fault of ours,
+    # 1.5 s is the aim where nothing else is done; two cores took 1.1 to 1.4. Twice the aim is a fault of ours,
     # and a busy machine takes longer.
     assert min(kept["seconds"]) < 3 * max(1, os.getloadavg()[0] / len(os.sched_getaffinity(0)))
