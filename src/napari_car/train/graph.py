@@ -129,8 +129,12 @@ def _carnet(graph: Graph, network: CarNet) -> None:
     # SpaceToDepth puts the colour last within a pixel block, PyTorch's pixel_unshuffle puts it first.
     n = 3 * side**2
     order = torch.arange(n).view(3, side**2).T.reshape(-1)
-    weight = torch.cat([network.head.weight[:, order], network.head.weight[:, n:]], dim=1)
-    x = graph.conv(graph.node("Concat", x, planes, phase, axis=1), weight, _bias(network.head))
+    # The image and what is told of it go through convolutions of their own, whose sum is the head: weights of the few
+    # planes are large, and one scale for all would leave few of the 8 bits to those of the image.
+    weight = network.head.weight
+    x = graph.conv(x, weight[:, order], torch.zeros(len(weight)))
+    told = graph.conv(graph.node("Concat", planes, phase, axis=1), weight[:, n:], _bias(network.head))
+    x = graph.node("Add", x, told)
     skips: list[str] = []
     for i, stage in enumerate(network.stages):
         if i > len(network.downs):
