@@ -32,10 +32,14 @@ JPEG = ("jpeg", None)
 """Model and precision of rows that nothing was done to."""
 
 
-def measure(data: Path, models: list[str], precisions: list[str], threads: int | None) -> list[dict[str, Any]]:
-    """Return rows of both sets: in colour, and of B200 in grey as well."""
+def measure(
+    data: Path, sets: list[str], models: list[str], precisions: list[str], threads: int | None
+) -> list[dict[str, Any]]:
+    """Return rows of the sets: in colour, and of B200 in grey as well."""
     rows = []
     for layout, protocol in (("live1", "idcn"), ("bsds500", "idcn"), ("bsds500", "gray")):
+        if layout not in sets:
+            continue
         for precision in precisions:
             able = [model for model in models if precision in load_card(model).precisions]
             folder = data / FOLDERS[layout]
@@ -79,6 +83,9 @@ def main() -> None:
     """Do what the module's docstring says."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, metavar="DIR", help="folder of live1 and BSDS500")
+    parser.add_argument(
+        "--sets", nargs="+", choices=FOLDERS, default=[*FOLDERS], help="sets to measure on (default: all)"
+    )
     parser.add_argument("--model", nargs="+", metavar="ID", help="models to measure (default: all)")
     parser.add_argument("--precision", nargs="+", choices=("int8", "fp32"), default=["int8"])
     parser.add_argument("--threads", type=int, metavar="N", help="tiles side by side (default: one a core)")
@@ -94,7 +101,7 @@ def main() -> None:
         models = args.model or [card.id for card in list_models()]
         threads = args.threads or os.cpu_count()
         machine = f"{threads} threads ({platform.system()} {platform.machine()})"
-        rows = merge(kept["rows"], measure(args.data, models, args.precision, args.threads))
+        rows = merge(kept["rows"], measure(args.data, args.sets, models, args.precision, args.threads))
         kept = {"machine": machine, "rows": rows}
         store.write_text(json.dumps(kept, indent=1) + "\n", "utf-8")
         if args.docs == DOCS:  # a trial elsewhere leaves the models alone
