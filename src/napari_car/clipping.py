@@ -8,7 +8,7 @@ import numpy as np
 
 from napari_car.jpeg.coding import Coding
 from napari_car.jpeg.coefficients import plane_coefficients
-from napari_car.jpeg.consistency import make_consistent
+from napari_car.jpeg.consistency import TO_YCBCR, make_consistent
 from napari_car.pixels import LUMA, Array, Planes, to_planes
 from napari_car.tiling import Window
 
@@ -17,9 +17,6 @@ BLOCK = 8
 
 MARGIN = 1.0
 """How far inside its bounds a clipped coefficient is put where the result is rounded to 8 bits, grey levels."""
-
-# Rows for Y, Cb and Cr. Source: ITU-T T.871 clause 7.
-_TO_YCBCR = np.array([[0.299, 0.587, 0.114], [-0.168736, -0.331264, 0.5], [0.5, -0.418688, -0.081312]], np.float32)
 
 
 def clip_residual(
@@ -77,7 +74,7 @@ def clip_residual(
 
 def _components(blocks: Array, count: int) -> Array:
     """The decoder's own components, shape (count, h, w), uint8, from the RGB it made of them."""
-    components = np.tensordot(_TO_YCBCR[:count], blocks[..., :3], (1, 2))
+    components = np.tensordot(TO_YCBCR[:count], blocks[..., :3], (1, 2))
     components[1:] += 128
     rounded: Array = np.rint(np.clip(components, 0, 255)).astype(np.uint8)
     return rounded

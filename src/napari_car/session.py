@@ -172,9 +172,9 @@ def _open_weights(card: ModelCard, weights: Weights, provider: str) -> onnxrunti
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
-    wanted = [PROVIDERS[provider][0]]
+    providers = list(dict.fromkeys([PROVIDERS[provider][0], PROVIDERS["cpu"][0]]))
     try:
-        session = ort.InferenceSession(content, options, providers=[*dict.fromkeys([*wanted, "CPUExecutionProvider"])])
+        session = ort.InferenceSession(content, options, providers=providers)
     except Exception as error:  # onnxruntime raises classes of its own
         raise ModelError(f"model {card.id!r}: {weights.file} cannot be opened by onnxruntime: {error}") from error
     expected = ["image", "condition"] if card.conditioning else ["image"]

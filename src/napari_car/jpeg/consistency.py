@@ -22,10 +22,10 @@ from napari_car.jpeg.dct import block_dct, inverse_block_dct
 _LEVEL_SHIFT = np.float32(128)  # Source: ITU-T T.81 A.3.1
 
 # RGB to Y, Cb, Cr without the offset of 128, and back. Source: ITU-T T.871 clause 7.
-_TO_YCBCR = np.array(
+TO_YCBCR = np.array(
     [[0.299, 0.587, 0.114], [-0.299 / 1.772, -0.587 / 1.772, 0.5], [0.5, -0.587 / 1.402, -0.114 / 1.402]], np.float32
 )
-_TO_RGB = np.linalg.inv(_TO_YCBCR).astype(np.float32)
+_TO_RGB = np.linalg.inv(TO_YCBCR).astype(np.float32)
 
 
 @dataclass(frozen=True, eq=False)
@@ -141,6 +141,6 @@ def _components(planes: NDArray[np.float32], coefficients: Sequence[Coefficients
         raise InputError(f"the picture is {planes.shape[1]} × {planes.shape[2]} px, its file {size[0]} × {size[1]} px")
     if len(planes) == 1:
         return planes * np.float32(255) - _LEVEL_SHIFT
-    components: NDArray[np.float32] = np.tensordot(_TO_YCBCR[: len(coefficients)] * np.float32(255), planes, 1)
+    components: NDArray[np.float32] = np.tensordot(TO_YCBCR[: len(coefficients)] * np.float32(255), planes, 1)
     components[0] -= _LEVEL_SHIFT
     return components
