@@ -25,7 +25,7 @@ from napari_car.train.recipe import Recipe, degradation
 logger = logging.getLogger(__name__)
 
 SAVE_SECONDS = 45.0
-VALIDATE_SECONDS = 150.0
+VALIDATE_SECONDS = 300.0
 WARM_UP = 100
 VALIDATION_QUALITIES = (10, 20, 40, 80, 95)
 

@@ -17,8 +17,8 @@ from napari_car.errors import FileError
 from napari_car.train.degradation import Degradation, Degraded
 
 SUFFIXES = {".png", ".webp", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".ppm"}
-CROP = 256
-"""Side of the crop that is compressed, px; patches are cut from it on the MCU grid, so none carries padding."""
+MARGIN = 32
+"""Side of the crop that is compressed less that of the patch, px; the patch is cut on the MCU grid, clear of padding."""
 
 
 def find_pictures(folder: Path) -> list[Path]:
@@ -59,7 +59,7 @@ class Patches(IterableDataset[tuple[Tensor, Tensor, Tensor]]):
     seed
         With the worker's number it decides everything drawn.
     augment
-        Flip, transpose, and downscale a quarter of the crops by 1.2 to 2 before they are compressed.
+        Turn, flip, and downscale half of the crops by 1 to 2 before they are compressed.
     in_memory
         Keep every decoded picture (3 bytes a pixel) in place of decoding it for each patch.
     """
@@ -73,14 +73,13 @@ class Patches(IterableDataset[tuple[Tensor, Tensor, Tensor]]):
         self.decoded = [load(p) for p in pictures] if in_memory else None
         areas = np.array([_area(p) for p in pictures], np.float64)
         self.chances = areas / areas.sum()
-        self.per_crop = max(1, min(4, batch // 4, (CROP // patch) ** 2))
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         """Yield batches without end."""
         worker = get_worker_info()
         rng = np.random.default_rng([self.seed, worker.id if worker else 0])
         while True:
-            patches = [patch for _ in range(-(-self.batch // self.per_crop)) for patch in self._cut(rng)][: self.batch]
+            patches = (self._cut(rng) for _ in range(self.batch))
             references, degraded, conditions = (np.stack(arrays) for arrays in zip(*patches, strict=True))
             yield (
                 torch.from_numpy(references).permute(0, 3, 1, 2),
@@ -88,23 +87,20 @@ class Patches(IterableDataset[tuple[Tensor, Tensor, Tensor]]):
                 torch.from_numpy(conditions),
             )
 
-    def _cut(self, rng: np.random.Generator) -> list[Degraded]:
-        """Compress one crop and cut patches from it on the MCU grid."""
+    def _cut(self, rng: np.random.Generator) -> Degraded:
+        """Compress one crop and cut a patch from it on the MCU grid."""
         reference, degraded, condition = self.degradation(self._crop(rng), rng)
-        patches = []
-        for _ in range(self.per_crop):
-            rows, columns = ((side - self.patch) // 16 for side in reference.shape[:2])
-            y, x = 16 * int(rng.integers(rows + 1)), 16 * int(rng.integers(columns + 1))
-            window = np.s_[y : y + self.patch, x : x + self.patch]
-            patches.append(Degraded(reference[window], degraded[window], condition))
-        return patches
+        rows, columns = ((side - self.patch) // 16 for side in reference.shape[:2])
+        y, x = 16 * int(rng.integers(rows + 1)), 16 * int(rng.integers(columns + 1))
+        window = np.s_[y : y + self.patch, x : x + self.patch]
+        return Degraded(reference[window], degraded[window], condition)
 
     def _crop(self, rng: np.random.Generator) -> NDArray[np.uint8]:
-        """One augmented crop of at most CROP, never smaller than a patch on the grid needs."""
+        """One augmented crop, as large as a patch on the grid needs."""
         index = int(rng.choice(len(self.pictures), p=self.chances))
         picture = self.decoded[index] if self.decoded is not None else load(self.pictures[index])
-        size = max(CROP, self.patch + 32)
-        factor = float(rng.uniform(1.2, 2)) if self.augment and rng.random() < 0.25 else 1.0
+        size = self.patch + MARGIN
+        factor = float(rng.uniform(1, 2)) if self.augment and rng.random() < 0.5 else 1.0
         side = min(int(size * factor), *picture.shape[:2])
         y, x = (int(rng.integers(length - side + 1)) for length in picture.shape[:2])
         crop = picture[y : y + side, x : x + side]
@@ -113,8 +109,8 @@ class Patches(IterableDataset[tuple[Tensor, Tensor, Tensor]]):
         if self.augment:
             crop = np.rot90(crop, int(rng.integers(4)))
             crop = crop[:, ::-1] if rng.random() < 0.5 else crop
-        if crop.shape[0] < self.patch + 32:
-            crop = np.pad(crop, [(0, self.patch + 32 - crop.shape[0])] * 2 + [(0, 0)], "symmetric")
+        if side < size:
+            crop = np.pad(crop, [(0, size - side)] * 2 + [(0, 0)], "symmetric")
         return np.ascontiguousarray(crop)
 
 
