@@ -1,20 +1,27 @@
-"""How a result came about: a record to keep beside its pixels, and the Python code that makes them again."""
+"""How a result came about: a record to keep beside its pixels or in its file, and the Python code that repeats it."""
 
 from __future__ import annotations
 
 import base64
+import json
 import zlib
-from dataclasses import asdict
+from collections.abc import Mapping
+from dataclasses import asdict, replace
 from importlib.metadata import version
 from typing import Any
 
 import numpy as np
 
 from napari_car.diagnosis import Diagnosis
+from napari_car.files import Metadata
+from napari_car.files.xmp import add_event
 from napari_car.jpeg.coding import Coding
 from napari_car.pixels import Array
 from napari_car.restore import Options
 from napari_car.session import open_session
+
+NOT_IN_FILES = ("software", "coding", "tile", "source_name", "source_path")
+"""Of a record, what a file does not tell: it is said elsewhere, changes no pixel, or is the user's own business."""
 
 
 def describe_run(
@@ -39,7 +46,9 @@ def describe_run(
     """
     session = options.get("session") or open_session(options.get("model"))
     card, quality, strength = session.card, options["quality"], options.get("strength", 1.0)
-    number = quality.quality if isinstance(quality, Coding) else quality if isinstance(quality, int) else None
+    number = (
+        quality.quality if isinstance(quality, Coding) else quality if isinstance(quality, int | np.integer) else None
+    )
     return {
         "software": f"napari-car {version('napari-car')}",
         "model": card.id,
@@ -57,9 +66,34 @@ def describe_run(
         "has_strength_map": np.ndim(strength) > 0,
         "luma": options.get("luma", 1.0),
         "chroma": options.get("chroma", 1.0),
+        "consistent": options.get("consistent", False) is not False,
         "source_name": name,
         "source_path": path,
     }
+
+
+def add_record(metadata: Metadata, record: Mapping[str, Any]) -> Metadata:
+    """Metadata that tell of a run as well: an event in the history of the XMP packet.
+
+    Nothing is taken away. Times are left out, so that the same run writes the same bytes.
+
+    Parameters
+    ----------
+    metadata
+        Of the picture that was restored.
+    record
+        Of ``describe_run``.
+
+    Examples
+    --------
+    >>> record = describe_run({"quality": 20, "model": "arcnn"}, name="photo", path=None)
+    >>> b'"model": "arcnn"' in add_record(Metadata(), record).xmp
+    True
+    """
+    facts = {name: value for name, value in record.items() if name not in NOT_IN_FILES}
+    parameters = json.dumps(facts, ensure_ascii=False)
+    xmp = add_event(metadata.xmp, agent=record["software"], action="filtered", parameters=parameters)
+    return replace(metadata, xmp=xmp)
 
 
 def python_code(reading: str, options: Options, *, function: str = "restore", is_grey_stack: bool = False) -> str:

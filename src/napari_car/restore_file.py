@@ -2,21 +2,51 @@
 
 from __future__ import annotations
 
+import logging
 import os
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Unpack
+from typing import Any, Unpack
 
 import numpy as np
 
 from napari_car.diagnosis import diagnose
 from napari_car.errors import FileError
-from napari_car.files import check_target, read_image, write_image
+from napari_car.files import check_target, is_lossy, read_image, write_image
+from napari_car.jpeg.coding import Coding
 from napari_car.jpeg.coefficients import read_planes
-from napari_car.jpeg.header import read_jpeg
+from napari_car.jpeg.header import JpegInfo, read_jpeg
 from napari_car.pixels import target_dtype
+from napari_car.provenance import add_record, describe_run
 from napari_car.restore import Options, Steps, drain, restore_steps, say
 from napari_car.session import open_session
+
+logger = logging.getLogger(__name__)
+
+
+class FileOptions(Options, total=False):
+    """Keywords of ``restore_file``, for functions that pass them on."""
+
+    overwrite: bool
+    output_quality: int | None
+    provenance: bool
+    strip: bool
+
+
+@dataclass(frozen=True)
+class RestoredFile:
+    """What became of a file.
+
+    Parameters
+    ----------
+    path
+        The file that was written.
+    record
+        How it came about, see ``provenance.describe_run``.
+    """
+
+    path: Path
+    record: dict[str, Any]
 
 
 def restore_file(
@@ -24,6 +54,9 @@ def restore_file(
     dst: str | os.PathLike[str] | None = None,
     *,
     overwrite: bool = False,
+    output_quality: int | None = None,
+    provenance: bool = True,
+    strip: bool = False,
     **options: Unpack[Options],
 ) -> Path:
     """Restore an image file into another; its metadata goes along and the original stays as it is.
@@ -37,6 +70,13 @@ def restore_file(
         for ``photo.jpg`` (``.tif`` for what PNG cannot hold) where none is given, beside ``src`` for None.
     overwrite
         Whether an existing ``dst`` may be replaced; ``src`` itself never is.
+    output_quality
+        IJG quality 1..100 of a ``dst`` in JPEG, WebP or AVIF, which then loses detail again; for None 95, and lossless
+        for WebP.
+    provenance
+        Whether the file's XMP is to tell how it came about.
+    strip
+        Whether to leave out the metadata of ``src``; what its colours and its orientation depend on is kept.
     **options
         Those of ``restore``; "auto" quality is read from the file.
 
@@ -52,7 +92,16 @@ def restore_file(
     InputError, ModelError, InferenceError
         As ``restore``.
     """
-    return drain(restore_file_steps(src, dst, overwrite=overwrite, **options))
+    steps = restore_file_steps(
+        src,
+        dst,
+        overwrite=overwrite,
+        output_quality=output_quality,
+        provenance=provenance,
+        strip=strip,
+        **options,
+    )
+    return drain(steps).path
 
 
 def restore_file_steps(
@@ -60,9 +109,12 @@ def restore_file_steps(
     dst: str | os.PathLike[str] | None = None,
     *,
     overwrite: bool = False,
+    output_quality: int | None = None,
+    provenance: bool = True,
+    strip: bool = False,
     **options: Unpack[Options],
-) -> Steps[Path]:
-    """Restore a file step by step: yields ``(done, total)`` after each tile and returns the path written.
+) -> Steps[RestoredFile]:
+    """Restore a file step by step: yields ``(done, total)`` after each tile and returns what became of it.
 
     Parameters and errors are those of ``restore_file``.
     """
@@ -81,15 +133,24 @@ def restore_file_steps(
         target = folder / f"{src.stem}.restored.{'png' if fits_png else 'tif'}"
     # What will be written, without its pixels yet: a target that cannot hold it is refused before the work.
     shell = replace(picture, pixels=np.broadcast_to(np.zeros((), dtype), picture.pixels.shape))
-    check_target(target, shell, overwrite=overwrite)
-    if options.get("quality", "auto") == "auto":
-        session = options["session"] = options.get("session") or open_session(options.get("model"))
+    check_target(target, shell, overwrite=overwrite, quality=output_quality)
+    if is_lossy(target, output_quality):
+        logger.warning("%s: its format compresses again and loses detail; PNG and TIFF do not", target.name)
+    session = options["session"] = options.get("session") or open_session(options.get("model"))
+    quality, diagnosis = options.get("quality", "auto"), None
+    if isinstance(quality, str) and quality == "auto":
         info = read_jpeg(src) if picture.format == "JPEG" else None
-        options["quality"] = say(diagnose(picture.pixels, info=info, card=session.card), src.name)
+        diagnosis = diagnose(picture.pixels, info=info, card=session.card)
+        quality = say(diagnosis, src.name)
+    options["quality"] = Coding.from_info(quality) if isinstance(quality, JpegInfo) else quality
     if options.get("consistent") is True and picture.format == "JPEG":
         options["consistent"] = read_planes(src)
     restored = yield from restore_steps(picture.pixels, **options)
-    return write_image(target, replace(picture, pixels=restored), overwrite=overwrite)
+    record = describe_run(options, diagnosis=diagnosis, name=src.name, path=str(src))
+    metadata = picture.metadata.strip() if strip else picture.metadata
+    metadata = add_record(metadata, record) if provenance else metadata
+    result = replace(picture, pixels=restored, metadata=metadata)
+    return RestoredFile(write_image(target, result, overwrite=overwrite, quality=output_quality), record)
 
 
 def _check_other(src: Path, dst: Path) -> None:

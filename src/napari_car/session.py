@@ -145,7 +145,7 @@ def open_session(
     if precision not in card.precisions:
         raise ModelError(f"model {card.id!r} has no {precision} weights; it has {', '.join(card.precisions)}")
     logger.info("model %s runs in %s on %s", card.id, precision, chosen)
-    return Session(card, chosen, precision, threads or _cores())
+    return Session(card, chosen, precision, threads or count_cores())
 
 
 def _choose_provider(provider: str) -> str:
@@ -195,7 +195,7 @@ def _open_weights(card: ModelCard, weights: Weights, provider: str) -> onnxrunti
     return session
 
 
-def _cores() -> int:
+def count_cores() -> int:
     """Cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))

@@ -15,7 +15,7 @@ from typing import IO
 import numpy as np
 from PIL import features
 
-from napari_car.errors import FileError
+from napari_car.errors import FileError, InputError
 from napari_car.files.picture import Picture
 
 _U8, _U16 = np.dtype(np.uint8), np.dtype(np.uint16)
@@ -59,7 +59,20 @@ def format_of(path: str | PathLike[str]) -> Format:
     return found
 
 
-def check_target(path: str | PathLike[str], picture: Picture | None = None, *, overwrite: bool = False) -> None:
+def is_lossy(path: str | PathLike[str], quality: int | None = None) -> bool:
+    """Say whether a file of that name, written at that quality, loses detail.
+
+    Examples
+    --------
+    >>> is_lossy("a.jpg"), is_lossy("a.png"), is_lossy("a.webp"), is_lossy("a.webp", 90)
+    (True, False, False, True)
+    """
+    return format_of(path).name in ("JPEG", "AVIF") or quality is not None
+
+
+def check_target(
+    path: str | PathLike[str], picture: Picture | None = None, *, overwrite: bool = False, quality: int | None = None
+) -> None:
     """Refuse, before any work is done, a target that `write_image` would refuse after it.
 
     Parameters
@@ -70,12 +83,16 @@ def check_target(path: str | PathLike[str], picture: Picture | None = None, *, o
         What will be written, where it is known: its depth, alpha and pages must fit the format.
     overwrite
         Whether a file of that name may be replaced.
+    quality
+        At which it will be compressed, where a lossy format is asked to.
 
     Raises
     ------
     FileError
         The extension is unknown, the folder is missing or not writable, the name is taken, or the
         format cannot hold such a picture.
+    InputError
+        The quality is out of range or the format has none.
 
     Examples
     --------
@@ -96,6 +113,9 @@ def check_target(path: str | PathLike[str], picture: Picture | None = None, *, o
         raise FileError("exists already and is not overwritten unless asked to", path)
     if not os.access(target.parent, os.W_OK | os.X_OK):
         raise FileError("no permission to write into its folder", path)
+    if quality is not None and not (format_.has_quality and 1 <= quality <= 100):
+        names = ", ".join(f.name for f in FORMATS if f.has_quality)
+        raise InputError(f"quality {quality} cannot be used for {format_.name}; it is 1 to 100 for {names}")
     if picture is not None:
         _check_fit(format_, picture, path)
 

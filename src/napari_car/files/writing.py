@@ -13,11 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from napari_car.errors import CarError, FileError, InputError
+from napari_car.errors import CarError, FileError
 from napari_car.files.metadata import save_options
 from napari_car.files.picture import Picture, turned
 from napari_car.files.png16 import write_png16
-from napari_car.files.target import FORMATS, Format, atomic_file, check_target, format_of
+from napari_car.files.target import Format, atomic_file, check_target, format_of
 from napari_car.files.tiff import write_tiff
 
 # A restored photo of 12 megapixels (36 MB raw, Pillow 13 with zlib-ng): level 0 takes 0.3 s and 36.0 MB,
@@ -59,14 +59,11 @@ def write_image(
     FileError
         See `check_target`; or the disk is full, or the format cannot hold a picture of that size.
     InputError
-        The quality is out of range or the format has none.
+        See `check_target`.
     """
     target = Path(path)
-    check_target(target, picture, overwrite=overwrite)
+    check_target(target, picture, overwrite=overwrite, quality=quality)
     format_ = format_of(target)
-    if quality is not None and not (format_.has_quality and 1 <= quality <= 100):
-        names = ", ".join(f.name for f in FORMATS if f.has_quality)
-        raise InputError(f"quality {quality} cannot be used for {format_.name}; it is 1 to 100 for {names}")
     if not format_.has_exif:
         picture = replace(picture, pixels=turned(picture.pages[0], picture.metadata.orientation), is_stack=False)
     try:
