@@ -35,12 +35,15 @@ from napari_car.pixels import (
     weigh,
 )
 from napari_car.session import Session, open_session
-from napari_car.tiling import Tile, plan_tiles
+from napari_car.tiling import Tile, fit_tiles, plan_tiles
 
 logger = logging.getLogger(__name__)
 
-TILE_MEMORY = 32e6
-"""Memory for one run of a model where no tile is asked for, bytes."""
+WORKING_MEMORY = 64e6
+"""Memory for the tiles that are worked on at a time, bytes: what a run takes beyond picture, result and libraries."""
+
+PLANES_PER_PX = 36
+"""Memory of a tile around the run of its model, bytes per pixel: three float planes each in, of residual and of sum."""
 
 Quality = int | str | Coding | JpegInfo | None
 """How a picture was compressed: IJG quality 1..100, "auto", all that is known of its coding, or None for not at all."""
@@ -184,7 +187,7 @@ def restore_steps(
     # Where coefficients are clipped, tiles must hold whole blocks.
     align = math.lcm(card.align, BLOCK) if is_consistent else card.align
     phase = (row % align, column % align)
-    side = _default_tile(card) if tile is None else tile
+    side, at_once = _fit(card, align, session.threads, tile)
     plan = plan_tiles(whole.height, whole.width, tile=side, halo=card.halo, align=align, phase=phase)
 
     shares: list[float] = []
@@ -207,7 +210,7 @@ def restore_steps(
         for picture, target in zip(pictures(image), pictures(result), strict=True)
         for tile in plan
     )
-    yield from _side_by_side(restore_tile, jobs, len(plan) * math.prod(whole.stack), session.threads)
+    yield from _side_by_side(restore_tile, jobs, len(plan) * math.prod(whole.stack), at_once)
     if shares:
         logger.info("%.2f %% of the known coefficients were clipped into their intervals", 100 * np.mean(shares))
     return result
@@ -240,10 +243,13 @@ def _side_by_side(work: Callable[..., None], jobs: Iterable[tuple[Any, ...]], to
             yield done, total
 
 
-def _default_tile(card: ModelCard) -> int:
-    """The largest tile that `TILE_MEMORY` allows; never so small that its halo costs more than three times itself."""
-    side = int((TILE_MEMORY / card.bytes_per_px) ** 0.5) - 2 * card.halo
-    return max(side // 16 * 16, 2 * card.halo, 128)
+def _fit(card: ModelCard, align: int, threads: int, tile: int | None) -> tuple[int, int]:
+    """Side of the tiles and how many are worked on at a time, within `WORKING_MEMORY`."""
+    bytes_per_px = card.bytes_per_px + PLANES_PER_PX
+    if tile is None:
+        return fit_tiles(WORKING_MEMORY, bytes_per_px=bytes_per_px, halo=card.halo, align=align, at_once=threads)
+    needed = bytes_per_px * (tile + 2 * card.halo) ** 2
+    return tile, max(1, min(threads, int(WORKING_MEMORY / needed)))
 
 
 def _coding(quality: Quality, image: Array, card: ModelCard) -> Coding | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -104,6 +105,49 @@ def plan_tiles(
     rows, read_height = _spans(height, tile, halo, align, phase[0])
     columns, read_width = _spans(width, tile, halo, align, phase[1])
     return TilePlan(rows, columns, (read_height, read_width))
+
+
+def fit_tiles(memory: float, *, bytes_per_px: int, halo: int, align: int, at_once: int) -> tuple[int, int]:
+    """How large tiles are to be and how many are to be worked on at a time, to get most done in bounded memory.
+
+    More at a time means smaller ones, which spend a larger share on their halo; where that is more than on themselves,
+    fewer at a time do better.
+
+    Parameters
+    ----------
+    memory
+        For all that is worked on at a time, bytes.
+    bytes_per_px
+        Memory that a tile takes for each pixel that it reads.
+    halo, align
+        As for ``plan_tiles``, px.
+    at_once
+        The most tiles that can be worked on at a time, at least 1.
+
+    Returns
+    -------
+    tile, count
+        Side of what a tile writes, px, a multiple of ``align`` and at least one; and how many at a time. The least of
+        both where memory is too small for any.
+
+    Examples
+    --------
+    >>> fit_tiles(64e6, bytes_per_px=100, halo=32, align=16, at_once=2)
+    (496, 2)
+    >>> fit_tiles(64e6, bytes_per_px=1000, halo=9, align=1, at_once=64)
+    (45, 16)
+    """
+    halo = -(-halo // align) * align
+    best, most = (align, 1), 0.0
+    for count in range(1, at_once + 1):
+        window = math.isqrt(int(memory / (count * bytes_per_px)))
+        tile = (window - 2 * halo) // align * align
+        if tile < 1:
+            break
+        share = (tile / (tile + 2 * halo)) ** 2
+        if count * share > most and (share >= 0.5 or count == 1):
+            best, most = (tile, count), count * share
+    return best
 
 
 def _spans(length: int, tile: int, halo: int, align: int, phase: int) -> tuple[tuple[tuple[int, int, int], ...], int]:
