@@ -106,29 +106,27 @@ def test_degraded_crops_stay_on_their_reference(quality: int | None) -> None:
         assert np.mean((degraded - 1.0 * reference) ** 2) < shifted  # a crop cut elsewhere would be no nearer
 
 
-def learn(recipe: Recipe, images: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, float]:
-    """Train, see that the loss falls, and return the checkpoint and the gain over the JPEG of quality 10, dB."""
-    losses, train = [], _Run.train
-    monkeypatch.setattr(_Run, "train", lambda run, *batch: (train(run, *batch), losses.append(run.loss)))
+def learn(recipe: Recipe, images: Path, folder: Path) -> tuple[Path, float]:
+    """Train, and return the checkpoint and the gain over the JPEG of quality 10 on the held-out picture, dB."""
     path = fit(recipe, images, folder, device="cpu", workers=0)
-    assert losses[-1] < losses[0]
     with path.with_suffix(".csv").open(newline="") as file:
         last = list(csv.DictReader(file))[-1]
-    assert int(last["step"]) == len(losses) == recipe.epochs  # one step an epoch
+    assert int(last["step"]) == recipe.epochs  # one step an epoch
+    assert float(last["loss"]) > 0
     return path, float(last["q10"])
 
 
 @pytest.mark.slow
-def test_a_reference_network_learns(images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    recipe = Recipe("ARCNN", quality=10, epochs=50, patch=32, batch=6, lr=0.04, ema=0.9)
-    _, gain = learn(recipe, images, tmp_path, monkeypatch)
-    assert gain > 0.01  # it began at 0; 0.03 is reached
+def test_a_reference_network_learns(images: Path, tmp_path: Path) -> None:
+    recipe = Recipe("ARCNN", quality=10, epochs=120, patch=32, batch=6, lr=0.03, ema=0.9)
+    _, gain = learn(recipe, images, tmp_path)
+    assert gain > 0.03  # it began at 0; 0.1 is reached
 
 
 @pytest.mark.slow
 def test_a_network_learns_and_becomes_a_model(images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     recipe = Recipe("CarNet", TINY, epochs=300, patch=48, batch=6, lr=0.04, ema=0.9)
-    path, gain = learn(recipe, images, tmp_path, monkeypatch)
+    path, gain = learn(recipe, images, tmp_path)
     assert gain > 0.03  # it began at 0; 0.08 is reached
 
     folder = tmp_path / "mine"
