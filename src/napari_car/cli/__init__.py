@@ -16,6 +16,7 @@ from collections.abc import Sequence
 
 COMMANDS = {
     "restore": ("napari_car.cli.restore", "remove the artifacts of JPEG compression from pictures"),
+    "batch": ("napari_car.cli.batch", "restore folders of pictures; resume, report, processes or a cluster"),
     "demo": ("napari_car.cli.demo", "restore a sample and show before and after"),
     "models": ("napari_car.cli.models", "list the bundled models"),
     "info": ("napari_car.cli.info", "tell how a picture was compressed"),
@@ -38,6 +39,7 @@ commands:
 examples:
   napari-car restore photo.jpg                    writes photo.restored.png beside it
   napari-car restore scans/*.jpg -o clean/        into a folder that exists
+  napari-car batch scans -o clean                 a whole tree of folders
   napari-car info photo.jpg                       quality, tables and sampling of a file
 
 'napari-car COMMAND --help' tells more.  'napari-car --version' tells the version."""

@@ -5,11 +5,13 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from functools import partial
 from pathlib import Path
 
 from tqdm import tqdm
 
 from napari_car.cli.options import add_file_options, file_options
+from napari_car.cli.pipe import PIPE, restore_through
 from napari_car.errors import CarError, FileError, InputError
 from napari_car.restore_file import FileOptions, RestoredFile, restore_file_steps
 from napari_car.session import open_session
@@ -20,17 +22,23 @@ examples:
   napari-car restore photo.jpg -o photo.tif --bit-depth 16
   napari-car restore screenshot.png --quality 20      a picture that is no longer a JPEG file
   napari-car restore photo.jpg --strength 0.7         keep a little of what was there
-  napari-car restore *.jpg -o restored/               every file under its own name"""
+  napari-car restore *.jpg -o restored/               every file under its own name
+  napari-car restore - -o - --format tif              from stdin to stdout"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of ``napari-car restore``."""
     add = parser.add_argument
-    add("inputs", metavar="IN", nargs="+", type=Path, help="a JPEG, or a picture in another format that was one once")
+    add(
+        "inputs", metavar="IN", nargs="+", type=Path,
+        help="a JPEG, or a picture in another format that was one once; - for stdin",
+    )  # fmt: skip
     add(
         "-o", "--output", metavar="OUT", type=Path,
-        help="file to write, its extension is the format, or a folder that exists (default: IN.restored.png beside IN)",
+        help="file to write, its extension is the format, or a folder that exists; - for stdout "
+        "(default: IN.restored.png beside IN, or stdout for stdin)",
     )  # fmt: skip
+    add("--format", metavar="EXT", help="extension of an output that is not named (default: png, or tif if need be)")
     add_file_options(parser)
     add("--threads", metavar="N", type=int, help="tiles worked on side by side (default: one a core)")
 
@@ -40,6 +48,9 @@ def run(options: argparse.Namespace) -> int:
     output: Path | None = options.output
     if output is not None and len(options.inputs) > 1 and not os.path.isdir(output):
         raise InputError(f"{len(options.inputs)} inputs need a folder that exists as output; {output} is none")
+    has_pipe = PIPE in (*options.inputs, output)
+    if has_pipe and len(options.inputs) > 1:
+        raise InputError(f"'-' is for one image; there are {len(options.inputs)} inputs")
     keywords = file_options(options)
     keywords["session"] = open_session(options.model, provider=options.provider, threads=options.threads)
     failures = 0
@@ -50,15 +61,28 @@ def run(options: argparse.Namespace) -> int:
             if options.force and name in names:
                 raise FileError("has the name of an input before it, whose result it would replace", source)
             names.add(name)
-            print(_restore(source, output, keywords))
+            restore = partial(_restore, keywords=keywords)
+            if has_pipe:
+                path = restore_through(restore, source, output, options.format)
+            else:
+                path = restore(source, output, options.format)
+            if path is not None:
+                print(path)
         except CarError as error:
             failures += 1
             print(f"napari-car: {' '.join(str(error).split())}", file=sys.stderr)
     return 1 if failures else 0
 
 
-def _restore(source: Path, target: Path | None, keywords: FileOptions) -> Path:
+def _restore(source: Path, target: Path | None, format: str | None, keywords: FileOptions) -> Path:
     """Restore one file under a progress bar, which is silent where stderr is no terminal."""
+    if format is not None:
+        folder = source.parent if target is None else target
+        if not os.path.isdir(folder):
+            raise InputError(
+                f"the name {target} tells the format; --format {format} is for an output that is not named"
+            )
+        target = folder / f"{source.stem}.restored.{format.lstrip('.')}"
     steps = restore_file_steps(source, target, **keywords)
     with tqdm(desc=source.name, unit="tile", disable=None, leave=False) as bar:
         while True:

@@ -8,7 +8,17 @@ Every failure is a `napari_car.errors.FileError` of one sentence.
 from napari_car.files.metadata import Metadata
 from napari_car.files.picture import Picture
 from napari_car.files.reading import MAX_PIXELS, read_image
-from napari_car.files.target import check_target, is_lossy
+from napari_car.files.target import check_target, is_lossy, names_image, remove_stale_parts
 from napari_car.files.writing import write_image
 
-__all__ = ["MAX_PIXELS", "Metadata", "Picture", "check_target", "is_lossy", "read_image", "write_image"]
+__all__ = [
+    "MAX_PIXELS",
+    "Metadata",
+    "Picture",
+    "check_target",
+    "is_lossy",
+    "names_image",
+    "read_image",
+    "remove_stale_parts",
+    "write_image",
+]

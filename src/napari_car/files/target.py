@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import stat
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
@@ -18,6 +20,10 @@ from PIL import features
 from napari_car.errors import FileError, InputError
 from napari_car.files.picture import Picture
 
+if sys.platform != "win32":
+    import fcntl
+
+_PART = re.compile(r"\.napari-car-[0-9a-f]{16}\.part")
 _U8, _U16 = np.dtype(np.uint8), np.dtype(np.uint16)
 _FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 
@@ -44,6 +50,7 @@ FORMATS = (
     Format("BMP", (".bmp",), has_exif=False),
     Format("PPM", (".ppm", ".pgm", ".pnm"), (_U8, _U16), has_exif=False),
 )
+_ONLY_READ = (".gif", ".mpo")
 _BY_EXTENSION = {extension: format_ for format_ in FORMATS for extension in format_.extensions}
 
 
@@ -57,6 +64,18 @@ def format_of(path: str | PathLike[str]) -> Format:
     if found.name == "AVIF" and not features.check("avif"):
         raise FileError("the installed Pillow cannot write AVIF; use another format, such as .png", path)
     return found
+
+
+def names_image(path: str | PathLike[str]) -> bool:
+    """Say whether the extension of a path is one of a format that is read.
+
+    Examples
+    --------
+    >>> names_image("A.JPG"), names_image("letter.txt")
+    (True, False)
+    """
+    extension = Path(path).suffix.lower()
+    return extension in _BY_EXTENSION or extension in _ONLY_READ
 
 
 def is_lossy(path: str | PathLike[str], quality: int | None = None) -> bool:
@@ -143,8 +162,9 @@ def atomic_file(path: Path, *, overwrite: bool) -> Iterator[IO[bytes]]:
     Without `overwrite` a file that appeared in the meantime is left alone. A symbolic link at the target is
     replaced, never followed, so that nothing outside the folder is written.
     """
-    temporary = path.with_name(f".{secrets.token_hex(8)}.part")
+    temporary = path.with_name(f".napari-car-{secrets.token_hex(8)}.part")
     opener = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
+    lock = _lock(opener)
     try:
         with os.fdopen(opener, "w+b") as stream:
             yield stream
@@ -156,6 +176,47 @@ def atomic_file(path: Path, *, overwrite: bool) -> Iterator[IO[bytes]]:
             _claim(temporary, path)
     finally:  # on Ctrl-C as well
         temporary.unlink(missing_ok=True)
+        if lock is not None:
+            os.close(lock)
+
+
+def remove_stale_parts(folder: str | PathLike[str]) -> int:
+    """Remove what writers that were killed left in a folder, and return how many files that were.
+
+    A file whose writer still lives, in this process or another, is left alone.
+    """
+    count = 0
+    with suppress(FileNotFoundError), os.scandir(folder) as entries:
+        for entry in entries:
+            if _PART.fullmatch(entry.name) and entry.is_file(follow_symlinks=False):
+                with suppress(OSError):  # on Windows an open file cannot be removed
+                    if _is_free(entry.path):
+                        os.unlink(entry.path)
+                        count += 1
+    return count
+
+
+def _lock(descriptor: int) -> int | None:
+    """Lock an open file until the descriptor returned is closed or the process ends; None where there are no locks."""
+    if sys.platform == "win32":
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:  # a file system without locks
+        return None
+    return os.dup(descriptor)
+
+
+def _is_free(path: str) -> bool:
+    """Whether no writer holds the lock of a file."""
+    if sys.platform == "win32":
+        return True
+    descriptor = os.open(path, os.O_RDWR)
+    lock = _lock(descriptor)
+    os.close(descriptor)
+    if lock is not None:
+        os.close(lock)
+    return lock is not None
 
 
 def _claim(temporary: Path, path: Path) -> None:

@@ -1,0 +1,54 @@
+"""``-`` for a file: one image from standard input, or to standard output."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from napari_car.errors import FileError, InputError
+
+PIPE = Path("-")
+
+
+def restore_through(
+    restore: Callable[[Path, Path | None, str | None], Path], source: Path, output: Path | None, format: str | None
+) -> Path | None:
+    """Restore one image where source or output, or both, is a pipe.
+
+    It goes through private temporary files: what may come of a picture, whole or not at all, is the same as of a file.
+
+    Parameters
+    ----------
+    restore
+        Restores a file, given source, output and format, and returns the file written.
+    source, output, format
+        As they were asked for; without an output, what comes from standard input goes to standard output.
+
+    Returns
+    -------
+    Path or None
+        The file written, None for standard output.
+    """
+    is_out = output in (PIPE, None)
+    if is_out and sys.stdout.isatty():
+        raise InputError("an image cannot be shown in a terminal; name a file with -o, or send stdout somewhere")
+    with tempfile.TemporaryDirectory(prefix="napari-car-") as name:
+        folder = Path(name)
+        if source == PIPE:
+            source = folder / "stdin"
+            with source.open("wb") as file:
+                shutil.copyfileobj(sys.stdin.buffer, file)
+        try:
+            path = restore(source, folder if is_out else output, format)
+        except FileError as error:
+            if error.path is not None and Path(error.path).parent == folder:
+                raise type(error)(error.message, Path(error.path).name) from error
+            raise
+        if not is_out:
+            return path
+        with path.open("rb") as file:
+            shutil.copyfileobj(file, sys.stdout.buffer)
+        return None
