@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageCms
 
 from napari_car.errors import FileError
+from napari_car.files.surface import pixels_of
 
 READABLE = ("JPEG", "PNG", "TIFF", "WEBP", "AVIF", "GIF", "BMP", "PPM")
 # deflate yields at most 1032 bytes a byte (RFC 1951), hence 8256 pixels of one bit; a JPEG less
@@ -127,7 +128,7 @@ def _cmyk_to_rgb(image: Image.Image) -> Image.Image:
 
 def array_of(image: Image.Image) -> NDArray[Any]:
     """Return the pixels of a plain image in uint8, uint16 or float32."""
-    array = np.asarray(image)
+    array = pixels_of(image)
     return array.astype(np.uint16) if image.mode.startswith("I") else array
 
 

@@ -20,6 +20,7 @@ from napari_car.files import png16
 from napari_car.files.metadata import metadata_of
 from napari_car.files.picture import Picture
 from napari_car.files.pillow import READABLE, array_of, open_image, plain
+from napari_car.files.surface import in_one_piece
 from napari_car.files.tiff import is_tiff, read_tiff
 
 MAX_PIXELS = 2**28
@@ -53,7 +54,7 @@ def read_image(source: str | PathLike[str] | bytes, *, max_pixels: int = MAX_PIX
     Returns
     -------
     Picture
-        Pixels of shape (H, W), (H, W, 3) or (H, W, 4), possibly read-only, and metadata.
+        Pixels of shape (H, W), (H, W, 3) or (H, W, 4), possibly read-only or in steps of four bytes, and metadata.
 
     Raises
     ------
@@ -74,7 +75,7 @@ def read_image(source: str | PathLike[str] | bytes, *, max_pixels: int = MAX_PIX
     """
     path = None if isinstance(source, bytes) else source
     try:
-        with warnings.catch_warnings(), _open(source) as stream:
+        with warnings.catch_warnings(), in_one_piece(), _open(source) as stream:
             warnings.simplefilter("ignore")  # decoders warn of what we either refuse or can live with
             return _read(stream, max_pixels)
     except FileError as error:

@@ -112,7 +112,8 @@ def _pages_by_pillow(stream: IO[bytes], max_pixels: int) -> tuple[list[NDArray[A
     image = open_image(stream, max_pixels)
     pages: list[NDArray[Any]] = []
     icc = b""
-    for index in range(getattr(image, "n_frames", 1)):
+    n_frames = getattr(image, "n_frames", 1)
+    for index in range(n_frames):
         image.seek(index)
         check_size(*image.size, max_pixels, len(pages) + 1)
         tags = getattr(image, "tag_v2", {})
@@ -126,7 +127,8 @@ def _pages_by_pillow(stream: IO[bytes], max_pixels: int) -> tuple[list[NDArray[A
         orientation = tags.get(Base.Orientation, 1)
         simple = plain(image)
         # Pillow turns a TIFF upright while it loads, and no other format; the file's own position is wanted
-        pages.append(turned(array_of(simple), {6: 8, 8: 6}.get(orientation, orientation)))
+        page = turned(array_of(simple), {6: 8, 8: 6}.get(orientation, orientation))
+        pages.append(page.copy() if n_frames > 1 else page)  # the next page goes where this one is
         icc = icc or simple.info.get("icc_profile") or b""
     return pages, icc
 

@@ -17,6 +17,7 @@ from napari_car.errors import CarError, FileError
 from napari_car.files.metadata import save_options
 from napari_car.files.picture import Picture, turned
 from napari_car.files.png16 import write_png16
+from napari_car.files.surface import image_of
 from napari_car.files.target import Format, atomic_file, check_target, format_of
 from napari_car.files.tiff import write_tiff
 
@@ -83,7 +84,7 @@ def _encode(stream: IO[bytes], picture: Picture, format_: Format, quality: int |
     if format_.name == "TIFF":
         write_tiff(stream, picture)
         return
-    page = np.ascontiguousarray(picture.pages[0])
+    page = picture.pages[0]
     options = save_options(picture.metadata, format_.name, picture.channels)
     is_deep = page.dtype == np.uint16
     match format_.name:
@@ -94,7 +95,7 @@ def _encode(stream: IO[bytes], picture: Picture, format_: Format, quality: int |
         case "PPM" if is_deep:
             _write_deep_ppm(stream, page)
         case name:
-            Image.fromarray(page).save(stream, name, **options, **_compression(format_, quality))
+            image_of(page).save(stream, name, **options, **_compression(format_, quality))
 
 
 def _compression(format_: Format, quality: int | None) -> dict[str, Any]:
