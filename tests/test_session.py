@@ -21,7 +21,7 @@ from napari_car.jpeg.coding import Coding
 from napari_car.session import PROVIDERS
 
 CODING = Coding.from_quality(20)
-PLANES = np.full((3, 32, 32), 0.5, np.float32)
+IMAGE = np.full((32, 32, 3), 128, np.uint8)
 
 
 def offering(monkeypatch: pytest.MonkeyPatch, *names: str, starting: tuple[str, ...] = ("cpu",)) -> list[Any]:
@@ -102,7 +102,7 @@ def test_a_provider_that_does_not_start_is_told(
     asked = offering(monkeypatch, "cuda", "cpu")
     opened = open_session("car-s", provider="cuda", threads=1)
     with caplog.at_level(logging.WARNING, "napari_car"):
-        opened.run(PLANES, CODING)
+        opened.run(IMAGE.astype(opened.dtype), CODING)
     assert asked == [["CUDAExecutionProvider", "CPUExecutionProvider"]]
     assert "provider cuda did not start" in caplog.text
     assert "CPUExecutionProvider" in caplog.text
@@ -114,7 +114,7 @@ def test_a_provider_that_starts_is_not_spoken_of(
     offering(monkeypatch, "cuda", "cpu", starting=("cuda", "cpu"))
     opened = open_session("car-s", provider="cuda", threads=1)
     with caplog.at_level(logging.WARNING, "napari_car"):
-        opened.run(PLANES, CODING)
+        opened.run(IMAGE.astype(opened.dtype), CODING)
     assert not caplog.text
 
 
@@ -148,7 +148,7 @@ def test_threads_open_weights_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(session, "_open_weights", slowly)
     shared = open_session("car-s", provider="cpu")
     with ThreadPoolExecutor(4) as pool:
-        for future in [pool.submit(shared.run, PLANES, CODING) for _ in range(4)]:
+        for future in [pool.submit(shared.run, IMAGE, CODING) for _ in range(4)]:
             future.result()
     assert len(opened) == 1
 
@@ -185,7 +185,7 @@ def graph_of(model: str) -> bytes:
 
 def test_a_file_that_is_no_graph_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"'car-s': mine\.onnx cannot be opened by onnxruntime") as error:
-        with_weights(tmp_path, b"not a graph at all").run(PLANES, CODING)
+        with_weights(tmp_path, b"not a graph at all").run(IMAGE, CODING)
     assert error.value.__cause__ is not None
 
 
@@ -201,18 +201,18 @@ def test_a_graph_that_does_not_fit_its_card_is_refused(
     model: str, conditioning: tuple[str, ...], said: str, tmp_path: Path
 ) -> None:
     with pytest.raises(ModelError, match=said):
-        with_weights(tmp_path, graph_of(model), conditioning=conditioning).run(PLANES, CODING)
+        with_weights(tmp_path, graph_of(model), conditioning=conditioning).run(IMAGE, CODING)
 
 
 def test_a_condition_that_we_cannot_tell_is_refused(tmp_path: Path) -> None:
     told = ("luma_scale", "chroma_scale", "weather")
     with pytest.raises(ModelError, match="weather"):
-        with_weights(tmp_path, graph_of("car-s"), conditioning=told).run(PLANES, CODING)
+        with_weights(tmp_path, graph_of("car-s"), conditioning=told).run(IMAGE, CODING)
 
 
 def test_a_run_that_fails_is_chained() -> None:
     with pytest.raises(InferenceError, match=r"'car-s' failed on 'cpu' with a tile of 15x15 px") as error:
-        open_session("car-s", provider="cpu").run(PLANES[:, :15, :15], CODING)
+        open_session("car-s", provider="cpu").run(IMAGE[:15, :15], CODING)
     assert error.value.__cause__ is not None
 
 

@@ -79,11 +79,11 @@ def test_graphs_give_what_pytorch_gives(arch: str, options: dict[str, Any], size
     from onnxruntime import InferenceSession
 
     network, told = random_network(arch, options), condition(15, "4:2:0")
-    image = np.random.default_rng(0).random((1, 3, *size), np.float32)
+    image = np.random.default_rng(0).random((1, *size, 3), np.float32)
     feed = {"image": image} | ({"condition": told[None]} if arch == "CarNet" else {})
     with torch.no_grad():
-        tensors = torch.from_numpy(image), torch.from_numpy(told)[None]
-        expected = (network(*tensors) * residual_scale(tensors[1])).numpy()
+        tensors = torch.from_numpy(image).permute(0, 3, 1, 2), torch.from_numpy(told)[None]
+        expected = (network(*tensors) * residual_scale(tensors[1])).permute(0, 2, 3, 1).numpy()
     graph = to_onnx(network, told)
     found = InferenceSession(graph.SerializeToString()).run(None, feed)[0]
     assert np.abs(expected).max() > 1e-3

@@ -116,8 +116,8 @@ def pictures(image: Array) -> Iterator[Array]:
         yield image[index] if found.channels else image[index][..., None]
 
 
-def to_planes(picture: Array, top: int, left: int, bottom: int, right: int) -> Planes:
-    """Float planes of a window of a picture, shape (3, bottom - top, right - left) in [0, 1].
+def cut(picture: Array, top: int, left: int, bottom: int, right: int, dtype: DTypeLike) -> Array:
+    """Window of a picture as a network takes it, shape (bottom - top, right - left, 3).
 
     Grey is repeated and alpha left out. Where the window reaches beyond the picture, the pixels at its edge are
     repeated, as JPEG encoders do with partial blocks.
@@ -128,13 +128,27 @@ def to_planes(picture: Array, top: int, left: int, bottom: int, right: int) -> P
         Shape (H, W, 1 | 3 | 4).
     top, left, bottom, right
         The window, px; it holds at least one pixel of the picture.
+    dtype
+        uint8, to which finer values are rounded, or float32 in [0, 1].
     """
-    height, width = picture.shape[:2]
-    window = picture[max(top, 0) : bottom, max(left, 0) : right, :3].transpose(2, 0, 1)
-    white = np.float32(FULL_SCALE[picture.dtype.name])
-    planes = np.divide(window, white, dtype=np.float32, casting="same_kind" if white == 1 else "unsafe")
-    beyond = [(0, 3 - len(planes)), (max(-top, 0), max(bottom - height, 0)), (max(-left, 0), max(right - width, 0))]
-    return np.pad(planes, beyond, "edge") if any(map(any, beyond)) else planes
+    height, width, channels = picture.shape
+    window = picture[max(top, 0) : bottom, max(left, 0) : right, :3]
+    white_in, white_out = (np.float32(FULL_SCALE[np.dtype(kind).name]) for kind in (picture.dtype, dtype))
+    if white_in > white_out:
+        window = np.divide(window, white_in / white_out, dtype=np.float32, casting="unsafe")
+    elif white_in < white_out:
+        window = np.multiply(window, white_out, dtype=np.float32, casting="same_kind")
+    if window.dtype != dtype:
+        window = (np.rint(window) if dtype == np.uint8 else window).astype(dtype)
+    if channels == 1:
+        window = np.repeat(window, 3, axis=2)
+    beyond = [(max(-top, 0), max(bottom - height, 0)), (max(-left, 0), max(right - width, 0)), (0, 0)]
+    return np.pad(window, beyond, "edge") if any(map(any, beyond)) else np.ascontiguousarray(window)
+
+
+def to_planes(picture: Array, top: int, left: int, bottom: int, right: int) -> Planes:
+    """Float planes of a window of a picture, shape (3, bottom - top, right - left) in [0, 1]; otherwise as ``cut``."""
+    return cut(picture, top, left, bottom, right, np.float32).transpose(2, 0, 1)
 
 
 def add_residual(picture: Array, residual: Planes, result: Array) -> None:
@@ -161,9 +175,13 @@ def add_residual(picture: Array, residual: Planes, result: Array) -> None:
     result[...] = np.rint(total, out=total) if result.dtype.kind == "u" else total
 
 
-def weigh(residual: Planes, luma: float, chroma: float) -> Planes:
-    """Residual, shape (3, h, w), with its luma and its chroma at a share of their own, 0..1."""
-    if luma == chroma:
-        return residual if luma == 1 else residual * np.float32(luma)
-    grey = np.tensordot(LUMA, residual, 1)
-    return np.float32(chroma) * (residual - grey) + np.float32(luma) * grey
+def weigh(residual: Planes, luma: float, chroma: float, strength: float | Planes) -> Planes:
+    """Residual, shape (3, h, w), with luma and chroma at shares of their own, 0..1, and all of it at ``strength``."""
+    if luma != chroma:
+        grey = np.tensordot(LUMA, residual, 1)
+        residual = np.float32(chroma) * (residual - grey) + np.float32(luma) * grey
+    elif luma != 1:
+        strength = luma * strength
+    if isinstance(strength, float):
+        return residual if strength == 1 else residual * np.float32(strength)
+    return residual * strength

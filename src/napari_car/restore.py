@@ -28,10 +28,10 @@ from napari_car.pixels import (
     Planes,
     add_residual,
     check_range,
+    cut,
     layout,
     pictures,
     target_dtype,
-    to_planes,
     weigh,
 )
 from napari_car.session import Session, open_session
@@ -198,8 +198,9 @@ def restore_steps(
         if coding is None:
             residual = np.zeros((3, *degraded.shape[:2]), np.float32)
         else:
-            residual = session.run(to_planes(picture, *tile.read), coding)[:, *tile.crop.slices]
-        residual = weigh(residual, luma, chroma) * (blend if isinstance(blend, float) else blend[window])
+            seen = cut(picture, *tile.read, session.dtype)
+            residual = session.run(seen, coding)[tile.crop.slices].transpose(2, 0, 1)
+        residual = weigh(residual, luma, chroma, blend if isinstance(blend, float) else blend[window])
         if coding is not None and is_consistent:
             residual, share = clip_residual(degraded, residual, tile.write, coding, dtype=target.dtype, decoded=decoded)
             shares.append(share)

@@ -13,7 +13,7 @@ import numpy as np
 from napari_car.cards import ModelCard, Weights, load_card
 from napari_car.errors import InferenceError, InputError, ModelError
 from napari_car.jpeg.coding import Coding
-from napari_car.pixels import Planes
+from napari_car.pixels import Array, Planes
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -62,15 +62,25 @@ class Session:
         """The weights that serve a picture coded like ``coding``."""
         return self.card.nearest(coding.quality, self.precision)
 
-    def run(self, planes: Planes, coding: Coding) -> Planes:
-        """Residual of one tile: what to add to ``planes`` to restore them.
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Of the pixels that ``run`` takes: uint8 for int8 networks, float32 in [0, 1] for the others."""
+        return np.dtype(np.uint8 if self.precision == "int8" else np.float32)
+
+    def run(self, image: Array, coding: Coding) -> Planes:
+        """Residual of one tile: what to add to ``image``, of full scale, to restore it.
 
         Parameters
         ----------
-        planes
-            Shape (3, H, W), RGB in [0, 1]; H and W multiples of the card's ``align``.
+        image
+            Shape (H, W, 3), RGB in ``dtype``; H and W multiples of the card's ``align``.
         coding
             How the picture was coded.
+
+        Returns
+        -------
+        np.ndarray
+            Shape (H, W, 3), float32.
 
         Raises
         ------
@@ -80,14 +90,14 @@ class Session:
             If onnxruntime fails; its own error is chained.
         """
         session = self._open(self.weights(coding))
-        feed = {"image": planes[None]}
+        feed = {"image": image[None]}
         if self.card.conditioning:
             told = [getattr(coding, name) for name in self.card.conditioning]
             feed["condition"] = np.array([told], np.float32)
         try:
             residual: Planes = session.run(["residual"], feed)[0][0]
         except Exception as error:  # onnxruntime raises classes of its own and plain RuntimeError
-            height, width = planes.shape[1:]
+            height, width = image.shape[:2]
             raise InferenceError(
                 f"model {self.card.id!r} failed on {self.provider!r} with a tile of {height}x{width} px: {error}"
             ) from error
@@ -183,6 +193,12 @@ def _open_weights(card: ModelCard, weights: Weights, provider: str) -> onnxrunti
     if found != expected or outputs != ["residual"]:
         raise ModelError(
             f"model {card.id!r}: {weights.file} maps {found} to {outputs}; by the card it is {expected} to ['residual']"
+        )
+    taken = "tensor(uint8)" if weights.precision == "int8" else "tensor(float)"
+    if session.get_inputs()[0].type != taken:
+        found_type = session.get_inputs()[0].type
+        raise ModelError(
+            f"model {card.id!r}: {weights.file} takes the image as {found_type}; in {weights.precision} it is {taken}"
         )
     known = [field.name for field in fields(Coding)]
     if unknown := [name for name in card.conditioning if name not in known]:

@@ -77,10 +77,12 @@ def export(checkpoints: list[Path], folder: Path, images: Path, summary: str | N
             digest = hashlib.sha256(content).hexdigest()
             table: dict[str, Any] = {"file": name, "sha256": digest, "precision": precision}
             weights.append(table | ({"quality": recipe.quality} if recipe.quality else {}))
-    card = _card(folder, network, recipes, minutes, steps) | {"weights": sorted(weights, key=_order)}
+    card = _card(folder, network, recipes, minutes, steps)
+    results = card.pop("results")
     card["bytes_per_px"] = max(bytes_per_px(folder / f"{recipe.name}.{precision}.onnx") for precision in files)
     if summary:
         card["summary"] = summary
+    card |= {"weights": sorted(weights, key=_order), "results": results}
     (folder / "card.toml").write_text(tomli_w.dumps(card), "utf-8")
     (folder / "CARD.md").write_text(describe(folder), "utf-8")
 
@@ -120,11 +122,11 @@ def _checked_graph(network: nn.Module, recipe: Recipe) -> onnx.ModelProto:
         told = condition(recipe.quality or 30, "4:2:0")
         graph = to_onnx(network, told)
         rng = np.random.default_rng(recipe.seed)
-        feed = {"image": rng.random((1, 3, 64, 96), np.float32)}
+        feed = {"image": rng.random((1, 64, 96, 3), np.float32)}
         if isinstance(network, CarNet):
             feed["condition"] = told[None]
-        tensors = torch.from_numpy(feed["image"]), torch.from_numpy(told)[None]
-        expected = (network(*tensors) * residual_scale(tensors[1])).numpy()
+        tensors = torch.from_numpy(feed["image"]).permute(0, 3, 1, 2), torch.from_numpy(told)[None]
+        expected = (network(*tensors) * residual_scale(tensors[1])).permute(0, 2, 3, 1).numpy()
     found = InferenceSession(graph.SerializeToString()).run(None, feed)[0]
     difference = float(np.abs(found - expected).max())
     if not difference <= 1e-5:
@@ -144,19 +146,21 @@ def _calibration(images: Path, recipe: Recipe, is_conditioned: bool) -> list[Fee
             picture = np.pad(picture, [(0, max(0, 160 - n)) for n in picture.shape[:2]] + [(0, 0)], "symmetric")
         y, x = (int(rng.integers(n - 159)) for n in picture.shape[:2])
         crop = degrade(np.ascontiguousarray(picture[y : y + 160, x : x + 160]), rng)
-        image = crop.degraded[:128, :128].transpose(2, 0, 1)[None].astype(np.float32) / np.float32(255)
+        image = crop.degraded[None, :128, :128].astype(np.float32) / np.float32(255)
         feeds.append({"image": image} | ({"condition": crop.condition[None]} if is_conditioned else {}))
     return feeds
 
 
 def _card(folder: Path, network: nn.Module, recipes: list[Recipe], minutes: float, steps: int) -> dict[str, Any]:
-    """All of the card but its weights; summary, licence, training data and qualities stay as they stand there."""
+    """All of the card but its weights; what a person wrote stays, and results of the same training."""
     path = folder / "card.toml"
     old = tomllib.loads(path.read_text("utf-8")) if path.exists() else {}
     qualities = [r.quality for r in recipes if r.quality]
     align = MCU if isinstance(network, CarNet) else 2 if isinstance(network, FastARCNN) else 1
     spread = [min(qualities), max(qualities)] if qualities else [1, 95]
     training = {"data": "unknown", "data_licences": "unknown", "recipe": "recipe.toml"} | old.get("training", {})
+    told = {"minutes": round(minutes, 1), "steps": steps, "seed": recipes[0].seed}
+    is_same = told.items() <= training.items()  # then what was measured still holds
     return {
         "id": folder.name,
         "summary": old.get("summary", f"{recipes[0].arch}, trained here."),
@@ -169,7 +173,8 @@ def _card(folder: Path, network: nn.Module, recipes: list[Recipe], minutes: floa
         "qualities": old.get("qualities", spread),
         "qualities_444": old.get("qualities_444", spread),
         "opset": OPSET,
-        "training": training | {"minutes": round(minutes, 1), "steps": steps, "seed": recipes[0].seed},
+        "training": training | told,
+        "results": old.get("results", []) if is_same else [],
     }
 
 

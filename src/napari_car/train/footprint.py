@@ -34,7 +34,8 @@ def _measure(model: str) -> int:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     session = onnxruntime.InferenceSession(model, options)
-    feed = {"image": np.random.default_rng(0).random((1, 3, SIDE, SIDE), np.float32)}
+    dtype = np.uint8 if session.get_inputs()[0].type == "tensor(uint8)" else np.float32
+    feed = {"image": np.full((1, SIDE, SIDE, 3), 0.5).astype(dtype)}
     if len(session.get_inputs()) > 1:
         feed["condition"] = np.array([[500, 500, 1]], np.float32)
     before = _peak()

@@ -1,7 +1,8 @@
 """Networks as ONNX graphs, with the rewrites that make them fast and leave their results equal.
 
-Every graph maps ``image`` (1, 3, H, W) in [0, 1], and ``condition`` (1, 3) where the network is told one, to
-``residual`` (1, 3, H, W), in full scale: what to add to the image.
+Every graph maps ``image`` (1, H, W, 3) in [0, 1], and ``condition`` (1, 3) where the network is told one, to
+``residual`` (1, H, W, 3), in full scale: what to add to the image. Colours come last, as they do in a picture and as
+8-bit convolutions like them.
 """
 
 from __future__ import annotations
@@ -21,6 +22,9 @@ from napari_car.train.networks import ARCNN, MCU, Block, CarNet, residual_scale
 
 OPSET = 13
 """The lowest that has per-channel quantization; onnxruntime 1.7 and later read it."""
+
+TOLD = "told"
+"""Name of the convolution of what is told of the image; it is small and stays in float."""
 
 
 class Graph:
@@ -51,6 +55,29 @@ class Graph:
             kernel_shape=[side, side], pads=pads, strides=[stride, stride],
         )  # fmt: skip
 
+    def reshape(self, x: str, *sizes: int, output: str | None = None) -> str:
+        """Another shape of the same order; 0 keeps the size of that axis, -1 is what remains."""
+        return self.node("Reshape", x, self.constant(sizes, np.int64), output=output)
+
+    def channels_first(self, x: str) -> str:
+        """(1, H, W, C) as (1, C, H, W); onnxruntime undoes it before 8-bit convolutions."""
+        return self.node("Transpose", x, perm=[0, 3, 1, 2])
+
+    def unshuffle(self, x: str, side: int, channels: int = 3) -> str:
+        """(1, H, W, C) as (1, side² C, H / side, W / side): the rows of a pixel block one after the other."""
+        columns = self.reshape(x, 0, 0, -1, side * channels)
+        rows = self.reshape(columns, -1, side, 0, side * channels)
+        blocks = self.node("Transpose", rows, perm=[0, 2, 1, 3])
+        merged = self.reshape(blocks, 0, 0, -1)
+        return self.channels_first(self.node("Unsqueeze", merged, self.constant([0], np.int64)))
+
+    def shuffle(self, x: str, side: int, channels: int = 3, output: str | None = None) -> str:
+        """(1, side² C, h, w) as (1, side h, side w, C), the inverse of ``unshuffle``."""
+        last = self.node("Transpose", x, perm=[0, 2, 3, 1])
+        blocks = self.reshape(self.node("Squeeze", last, self.constant([0], np.int64)), 0, 0, side, side * channels)
+        rows = self.reshape(self.node("Transpose", blocks, perm=[0, 2, 1, 3]), 1, -1, 0, side * channels)
+        return self.reshape(rows, 0, 0, -1, channels, output=output)
+
     def leaky(self, x: str, prelu: nn.PReLU) -> str:
         """PReLU with one slope for the layer is LeakyRelu, which runs in int8."""
         return self.node("LeakyRelu", x, alpha=float(prelu.weight.item()))
@@ -58,7 +85,7 @@ class Graph:
     def model(self, inputs: dict[str, list[Any]]) -> onnx.ModelProto:
         """The finished model; its output is the node named ``residual``."""
         infos = [helper.make_tensor_value_info(n, TensorProto.FLOAT, s) for n, s in inputs.items()]
-        output = helper.make_tensor_value_info("residual", TensorProto.FLOAT, [1, 3, "height", "width"])
+        output = helper.make_tensor_value_info("residual", TensorProto.FLOAT, [1, "height", "width", 3])
         graph = helper.make_graph(self.nodes, "napari-car", infos, [output], self.constants)
         model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=8)
         onnx.checker.check_model(model, full_check=True)
@@ -75,7 +102,7 @@ def to_onnx(network: nn.Module, condition: NDArray[np.float32]) -> onnx.ModelPro
     condition
         Shape (3,): what the picture's coding is for weights of one quality; their residual scale is folded in.
     """
-    image: dict[str, list[Any]] = {"image": [1, 3, "height", "width"]}
+    image: dict[str, list[Any]] = {"image": [1, "height", "width", 3]}
     with torch.no_grad():
         scale = residual_scale(torch.from_numpy(condition)[None]).item()
         graph = Graph()
@@ -89,21 +116,34 @@ def to_onnx(network: nn.Module, condition: NDArray[np.float32]) -> onnx.ModelPro
 
 def _arcnn(graph: Graph, layers: nn.Sequential, scale: float) -> None:
     *convolutions, last = (layer for layer in layers if isinstance(layer, nn.Conv2d))
-    x = "image"
+    x = graph.channels_first("image")
     for convolution, slope in zip(convolutions, _slopes(layers), strict=True):
         x = graph.leaky(graph.conv(x, convolution.weight, _bias(convolution)), slope)
-    graph.conv(x, last.weight * scale, _bias(last) * scale, output="residual")
+    x = graph.conv(x, *_widened(last.weight * scale, _bias(last) * scale))
+    _first(graph, graph.node("Transpose", x, perm=[0, 2, 3, 1]), 3, output="residual")
 
 
 def _fast_arcnn(graph: Graph, layers: nn.Sequential, scale: float) -> None:
     convolutions = [layer for layer in layers if isinstance(layer, nn.Conv2d)]
     weights = [polyphase(convolutions[0].weight), *(convolution.weight for convolution in convolutions[1:])]
-    x = graph.node("SpaceToDepth", "image", blocksize=2)
+    x = graph.unshuffle("image", 2)
     for convolution, weight, slope in zip(convolutions, weights, _slopes(layers), strict=True):
         x = graph.leaky(graph.conv(x, weight, _bias(convolution)), slope)
     last = cast(nn.ConvTranspose2d, layers[-1])
-    x = graph.conv(x, polyphase_transposed(last.weight) * scale, _bias(last).repeat(4) * scale)
-    graph.node("DepthToSpace", x, blocksize=2, output="residual")
+    x = graph.conv(x, *_widened(polyphase_transposed(last.weight) * scale, _bias(last).repeat(4) * scale))
+    first = _first(graph, graph.node("Transpose", x, perm=[0, 2, 3, 1]), 12)
+    graph.shuffle(graph.channels_first(first), 2, output="residual")
+
+
+def _widened(weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
+    """Weight and bias with zeros for more channels, up to 16: fewer take onnxruntime's slow way."""
+    more = 16 - len(weight)
+    return nn.functional.pad(weight, [0] * 7 + [more]), nn.functional.pad(bias, [0, more])
+
+
+def _first(graph: Graph, x: str, count: int, output: str | None = None) -> str:
+    """The first of the channels, which come last."""
+    return graph.node("Slice", x, *(graph.constant([n], np.int64) for n in (0, count, 3)), output=output)
 
 
 def _slopes(layers: nn.Sequential) -> list[nn.PReLU]:
@@ -119,28 +159,19 @@ def _bias(layer: nn.Conv2d | nn.ConvTranspose2d) -> Tensor:
 
 def _carnet(graph: Graph, network: CarNet) -> None:
     side = network.unshuffle
-    x = graph.node("SpaceToDepth", "image", blocksize=side)
-    size = graph.node("Slice", graph.node("Shape", x), *(graph.constant([n], np.int64) for n in (2, 4)))
-    one = graph.constant([1, 1], np.int64)
-    period = graph.constant([MCU // side] * 2, np.int64)
-    repeats = graph.node("Concat", one, graph.node("Div", size, period), axis=0)
-    phase = graph.node("Tile", graph.constant(network.phase_planes().numpy()), repeats)
-    planes = graph.node("Expand", _condition_planes(graph), graph.node("Concat", one, size, axis=0))
-    # SpaceToDepth puts the colour last within a pixel block, PyTorch's pixel_unshuffle puts it first.
-    n = 3 * side**2
-    order = torch.arange(n).view(3, side**2).T.reshape(-1)
+    image = graph.unshuffle("image", side)
     # The image and what is told of it go through convolutions of their own, whose sum is the head: weights of the few
     # planes are large, and one scale for all would leave few of the 8 bits to those of the image.
-    weight = network.head.weight
-    x = graph.conv(x, weight[:, order], torch.zeros(len(weight)))
-    told = graph.conv(graph.node("Concat", planes, phase, axis=1), weight[:, n:], _bias(network.head))
-    x = graph.node("Add", x, told)
+    head = network.head
+    weight = _colours_last(head.weight[:, : 3 * side**2], side, 1)
+    x = graph.node("Add", graph.conv(image, weight, torch.zeros(len(weight))), _told(graph, network))
     skips: list[str] = []
     for i, stage in enumerate(network.stages):
         if i > len(network.downs):
             up = cast(nn.Conv2d, network.ups[i - len(network.downs) - 1])
-            x = graph.node("DepthToSpace", graph.conv(x, up.weight, _bias(up)), blocksize=2, mode="CRD")
-            x = graph.node("Add", x, skips.pop())
+            fine = up.out_channels // 4
+            x = graph.conv(x, _colours_last(up.weight, 2), _colours_last(_bias(up), 2))
+            x = graph.node("Add", graph.channels_first(graph.shuffle(x, 2, fine)), skips.pop())
         for block in cast(Iterable[Block], stage):
             inner = graph.node("Relu", graph.conv(x, block.first.weight, _bias(block.first)))
             x = graph.node("Add", x, graph.conv(inner, block.second.weight, _bias(block.second)))
@@ -148,9 +179,43 @@ def _carnet(graph: Graph, network: CarNet) -> None:
             skips.append(x)
             down = cast(nn.Conv2d, network.downs[i])
             x = graph.conv(x, down.weight, _bias(down), stride=2)
-    x = graph.conv(x, network.tail.weight, _bias(network.tail))
-    x = graph.node("DepthToSpace", x, blocksize=side, mode="CRD")
-    graph.node("Mul", x, _residual_scale(graph), output="residual")
+    tail = network.tail
+    x = graph.conv(x, _colours_last(tail.weight, side), _colours_last(_bias(tail), side))
+    graph.node("Mul", graph.shuffle(x, side), _residual_scale(graph), output="residual")
+
+
+def _colours_last(values: Tensor, side: int, axis: int = 0) -> Tensor:
+    """Weights of the channels of a pixel block, which PyTorch's pixel_shuffle orders by colour, ordered by place."""
+    shape = values.shape
+    blocks = values.reshape(*shape[:axis], -1, side**2, *shape[axis + 1 :])
+    return blocks.transpose(axis, axis + 1).reshape(shape)
+
+
+def _told(graph: Graph, network: CarNet) -> str:
+    """What the head makes of condition and phase, as large as what it makes of the image.
+
+    It has the period of the phase but for the outermost pixels, whose neighbours are missing. Three periods squared are
+    computed and their rows and columns repeated, which is equal and costs next to nothing.
+    """
+    period = MCU // network.unshuffle
+    side = 3 * period
+    planes = graph.node("Expand", _condition_planes(graph), graph.constant([1, 3, side, side], np.int64))
+    phase = graph.constant(network.phase_planes().repeat(1, 1, 3, 3).numpy())
+    known = 3 * network.unshuffle**2
+    weight, bias = network.head.weight[:, known:], _bias(network.head)
+    told = graph.conv(graph.node("Concat", planes, phase, axis=1), weight, bias, output=TOLD)
+    told = graph.node("Transpose", told, perm=[0, 2, 3, 1])
+    shape = graph.node("Div", graph.node("Shape", "image"), graph.constant(network.unshuffle, np.int64))
+    middle = graph.constant(np.arange(period, 2 * period), np.int64)
+    for axis in (2, 1):  # rows last: they are copied whole
+        size = graph.node("Gather", shape, graph.constant(axis, np.int64))
+        one = graph.constant(1, np.int64)
+        inside = graph.node("Range", one, graph.node("Sub", size, one), one)
+        repeated = graph.node("Gather", middle, graph.node("Mod", inside, graph.constant(period, np.int64)))
+        ends = (graph.constant([n], np.int64) for n in (0, side - 1))
+        index = graph.node("Concat", next(ends), repeated, next(ends), axis=0)
+        told = graph.node("Gather", told, index, axis=axis)
+    return graph.channels_first(told)
 
 
 def _scales(graph: Graph, count: int) -> str:
@@ -168,10 +233,10 @@ def _condition_planes(graph: Graph) -> str:
 
 
 def _residual_scale(graph: Graph) -> str:
-    """``networks.residual_scale``, shape (1, 1, 1, 1)."""
+    """``networks.residual_scale``, a scalar."""
     power = graph.node("Pow", _scales(graph, 1), graph.constant(0.375))
     scale = graph.node("Mul", power, graph.constant(0.0044))
-    return graph.node("Reshape", scale, graph.constant([1, 1, 1, 1], np.int64))
+    return graph.reshape(scale)
 
 
 def polyphase(weight: Tensor) -> Tensor:

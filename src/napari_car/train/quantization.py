@@ -1,22 +1,34 @@
-"""Post-training quantization of a graph to int8: QDQ, 8-bit activations, weights per channel."""
+"""Post-training quantization of a graph to int8: QDQ, 8-bit activations, weights per channel.
+
+The image goes in as bytes, and 8 bits are all that moves until the residual is widened at the very end.
+"""
 
 from __future__ import annotations
 
 import logging
 import tempfile
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import numpy_helper
+from onnx import TensorProto, helper, numpy_helper
 from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantFormat, QuantType, quantize_static
+
+from napari_car.train.graph import TOLD
 
 Feed = dict[str, NDArray[np.float32]]
 
 QUANTIZED = ["Conv", "Relu", "LeakyRelu", "Add"]
-"""Operators whose arithmetic is 8-bit; the residual's scale and the image itself stay in float."""
+"""Operators whose arithmetic is 8-bit; the residual's scale stays in float."""
+
+BYTE = {"scale": np.array(1 / 255, np.float32), "zero_point": np.array(0, np.uint8)}
+"""How a byte of the image stands for 0..1."""
+
+MOVES = ("Reshape", "Transpose", "Squeeze", "Unsqueeze", "Gather", "Slice")
+"""Operators that move values and leave them as they are, so that bytes may pass."""
 
 
 def quantize(model: onnx.ModelProto, feeds: list[Feed], percentile: float = 99.99) -> onnx.ModelProto:
@@ -31,6 +43,7 @@ def quantize(model: onnx.ModelProto, feeds: list[Feed], percentile: float = 99.9
     percentile
         Share of activations that a range holds, in percent; rare outliers are clipped so that the rest is finer.
     """
+    image = next(node for node in model.graph.node if node.op_type == "Conv").input[0]
     logging.getLogger().setLevel(logging.ERROR)  # the quantizer gives advice through the root logger
     with tempfile.TemporaryDirectory() as folder:
         source, target = Path(folder, "float.onnx"), Path(folder, "int8.onnx")
@@ -39,9 +52,13 @@ def quantize(model: onnx.ModelProto, feeds: list[Feed], percentile: float = 99.9
             source, target, _Feeds(feeds), quant_format=QuantFormat.QDQ, op_types_to_quantize=QUANTIZED,
             per_channel=True, activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8,
             calibrate_method=CalibrationMethod.Percentile,
-            extra_options={"CalibPercentile": percentile, "ActivationSymmetric": False, "DedicatedQDQPair": False},
+            nodes_to_exclude=[TOLD],
+            extra_options={
+                "CalibPercentile": percentile, "ActivationSymmetric": False, "DedicatedQDQPair": False,
+                "TensorQuantOverrides": {image: [BYTE]},
+            },
         )  # fmt: skip
-        return onnx.load(target)
+        return _with_bytes(onnx.load(target))
 
 
 def _balanced(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -68,6 +85,72 @@ def _balanced(model: onnx.ModelProto) -> onnx.ModelProto:
             rounded[out, colour::3] += step.reshape(remainder.shape)
     constant.CopyFrom(numpy_helper.from_array((rounded.clip(-127, 127) * scale).astype(np.float32), first))
     return result
+
+
+def _with_bytes(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The same results, with values that are only moved moved as bytes, from the image to the residual."""
+    nodes = list(model.graph.node)
+    while _swap(nodes) or _join(nodes):
+        pass
+    first = next(node for node in nodes if node.input[0] == "image" and node.op_type == "QuantizeLinear")
+    nodes.remove(first)
+    _rename(nodes, first.output[0], "image")
+    image = next(value for value in model.graph.input if value.name == "image")
+    image.type.tensor_type.elem_type = TensorProto.UINT8
+    del model.graph.node[:], model.graph.value_info[:]
+    model.graph.node.extend(nodes)
+    onnx.checker.check_model(model, full_check=True)
+    return model
+
+
+def _swap(nodes: list[onnx.NodeProto]) -> bool:
+    """Put the first quantization found before what moves values, or dequantization behind it."""
+    for before, after in _pairs(nodes):
+        to_bytes = before.op_type in MOVES and after.op_type == "QuantizeLinear"
+        if to_bytes or (before.op_type == "DequantizeLinear" and after.op_type in MOVES):
+            between = before.output[0]
+            before.output[0], after.input[0] = after.output[0], before.input[0]
+            before.input[0] = after.output[0] = between
+            nodes.remove(before)
+            nodes.insert(nodes.index(after) + 1, before)
+            return True
+    return False
+
+
+def _join(nodes: list[onnx.NodeProto]) -> bool:
+    """Leave out a second quantization of the same values, and give the last factor to the scale of the first."""
+    for before, after in _pairs(nodes):
+        kinds = before.op_type, after.op_type
+        if kinds == ("DequantizeLinear", "QuantizeLinear"):
+            again = next(node for node in nodes if node.input[0] == after.output[0])
+            nodes.remove(after)
+            nodes.remove(again)
+            _rename(nodes, again.output[0], before.output[0])
+            return True
+        if kinds == ("DequantizeLinear", "Mul"):
+            scale = helper.make_node("Mul", [before.input[1], after.input[1]], [before.output[0]], name="scale")
+            before.input[1], before.output[0] = scale.output[0], after.output[0]
+            nodes.remove(before)
+            nodes[nodes.index(after)] = before
+            nodes.insert(nodes.index(before), scale)
+            return True
+    return False
+
+
+def _pairs(nodes: list[onnx.NodeProto]) -> Iterator[tuple[onnx.NodeProto, onnx.NodeProto]]:
+    """Nodes whose output goes to one other alone, and that other."""
+    makers = {name: node for node in nodes for name in node.output}
+    uses = Counter(name for node in nodes for name in node.input)
+    for after in nodes:
+        before = makers.get(after.input[0])
+        if before is not None and uses[after.input[0]] == 1:
+            yield before, after
+
+
+def _rename(nodes: list[onnx.NodeProto], old: str, new: str) -> None:
+    """Let all that takes ``old`` take ``new``."""
+    for node in nodes:
+        node.input[:] = [new if name == old else name for name in node.input]
 
 
 class _Feeds(CalibrationDataReader):  # type: ignore[misc]
