@@ -28,7 +28,7 @@ from napari_car.train.degradation import Degradation, condition  # noqa: E402
 from napari_car.train.export import export  # noqa: E402
 from napari_car.train.fit import _Run, fit  # noqa: E402
 from napari_car.train.graph import halve_weights, to_onnx  # noqa: E402
-from napari_car.train.networks import build, residual_scale  # noqa: E402
+from napari_car.train.networks import build, fade, residual_scale  # noqa: E402
 from napari_car.train.receptive import receptive_radius  # noqa: E402
 from napari_car.train.recipe import Recipe, read_recipe  # noqa: E402
 
@@ -75,15 +75,20 @@ def test_the_receptive_radius_is_that_of_the_layers(
 
 @pytest.mark.parametrize(("arch", "options"), ARCHITECTURES)
 @pytest.mark.parametrize("size", [(16, 16), (64, 96), (48, 32)], ids=str)
-def test_graphs_give_what_pytorch_gives(arch: str, options: dict[str, Any], size: tuple[int, int]) -> None:
+@pytest.mark.parametrize("quality", [15, 98])
+def test_graphs_give_what_pytorch_gives(
+    arch: str, options: dict[str, Any], size: tuple[int, int], quality: int
+) -> None:
     from onnxruntime import InferenceSession
 
-    network, told = random_network(arch, options), condition(15, "4:2:0")
+    network, told = random_network(arch, options), condition(quality, "4:2:0")
     image = np.random.default_rng(0).random((1, *size, 3), np.float32)
     feed = {"image": image} | ({"condition": told[None]} if arch == "CarNet" else {})
     with torch.no_grad():
         tensors = torch.from_numpy(image).permute(0, 3, 1, 2), torch.from_numpy(told)[None]
         expected = (network(*tensors) * residual_scale(tensors[1])).permute(0, 2, 3, 1).numpy()
+        if arch == "CarNet":
+            expected *= fade(tensors[1]).numpy()
     graph = to_onnx(network, told)
     found = InferenceSession(graph.SerializeToString()).run(None, feed)[0]
     assert np.abs(expected).max() > 1e-3

@@ -233,9 +233,12 @@ def _condition_planes(graph: Graph) -> str:
 
 
 def _residual_scale(graph: Graph) -> str:
-    """``networks.residual_scale``, a scalar."""
-    power = graph.node("Pow", _scales(graph, 1), graph.constant(0.375))
+    """``networks.residual_scale`` times ``networks.fade``, a scalar."""
+    scales = _scales(graph, 1)
+    power = graph.node("Pow", scales, graph.constant(0.375))
     scale = graph.node("Mul", power, graph.constant(0.0044))
+    tenth = graph.node("Min", graph.node("Div", scales, graph.constant(10.0)), graph.constant(1.0))
+    scale = graph.node("Mul", scale, graph.node("Pow", tenth, graph.constant(0.435)))
     return graph.reshape(scale)
 
 
