@@ -18,7 +18,7 @@ from napari_car.train.degradation import Degradation, Degraded
 
 SUFFIXES = {".png", ".webp", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".ppm"}
 MARGIN = 32
-"""Side of the crop that is compressed less that of the patch, px; the patch is cut on the MCU grid, clear of padding."""
+"""Side of the crop that is compressed less that of its patch, px: patches lie on the MCU grid, clear of padding."""
 
 
 def find_pictures(folder: Path) -> list[Path]:
