@@ -6,8 +6,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from napari_car import budget, load_card, memory, open_session, restore
+from napari_car.errors import InputError
+from napari_car.memory import parse_memory
 from napari_car.tiling import fit_tiles
 
 PEAK = """
@@ -57,3 +61,53 @@ restore(image, quality=20, session=open_session("car-s", threads=threads), tile=
 print(peak() - 2 * image.nbytes)
 """
     assert int(python(script, threads, tile)) < 150e6
+
+
+@pytest.mark.parametrize("shape", [(150, 130, 3), (150, 130), (2, 70, 200, 4)])
+@pytest.mark.parametrize(("tile", "threads"), [(16, 1), (16, 5), (48, 3), (400, 2)])
+@pytest.mark.parametrize("model", ["car-s", "arcnn"])
+def test_in_place_gives_the_same_pixels(shape: tuple[int, ...], tile: int, threads: int, model: str) -> None:
+    image = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+    session = open_session(model, threads=threads)
+    expected = restore(image, quality=20, session=session)
+    result = restore(image, quality=20, session=session, tile=tile, out=image)
+    assert result is image
+    np.testing.assert_array_equal(image, expected)
+
+
+def test_out_is_filled_and_returned() -> None:
+    image = np.random.default_rng(0).integers(0, 256, (50, 60, 3), np.uint8)
+    out = np.empty(image.shape, np.uint16)
+    assert restore(image, quality=20, out=out) is out
+    np.testing.assert_array_equal(out, restore(image, quality=20, dtype="uint16"))
+
+
+def test_out_must_fit() -> None:
+    image = np.zeros((50, 60, 3), np.uint8)
+    for out, why in (
+        (np.empty((60, 50, 3), np.uint8), r"shape \(60, 50, 3\)"),
+        (image[::-1], "overlaps the image"),
+        (np.broadcast_to(np.zeros((), np.uint8), image.shape), "read-only"),
+    ):
+        with pytest.raises(InputError, match=why):
+            restore(image, quality=20, out=out)
+    with pytest.raises(InputError, match="uint16"):
+        restore(image, quality=20, dtype="uint16", out=image)
+
+
+def test_what_cannot_fit_is_refused_before_the_work() -> None:
+    with pytest.raises(InputError, match=r"Restoring the picture needs about \d+ MB of memory; 50 MB are allowed"):
+        restore(np.zeros((64, 64), np.uint8), quality=20, max_memory="50MB")
+
+
+@pytest.mark.parametrize("held", [0, 30_000])
+def test_a_limit_bounds_tiles_and_what_is_held_back(monkeypatch: pytest.MonkeyPatch, held: int) -> None:
+    for module in (budget, memory):
+        monkeypatch.setattr(module, "resident", lambda: 100_000_000)
+    card = load_card("car-s")
+    for limit in ("160MB", "240MB", "1GB"):
+        tile, at_once = budget.fit(card, align=16, threads=4, max_memory=limit, held_per_row=held)
+        tiles = at_once * (card.bytes_per_px + budget.PLANES_PER_PX) * (tile + 64) ** 2
+        assert tiles + 2 * held * (tile + 32) + budget.HEADROOM + 100e6 <= parse_memory(limit)
+    small, large = (budget.fit(card, align=16, threads=64, max_memory=limit) for limit in ("200MB", "4GB"))
+    assert large[0] * large[1] > 4 * small[0] * small[1], "more room is used"

@@ -38,8 +38,8 @@ def restore_dask(array: Any, **options: Unpack[Options]) -> da.Array:
     array
         A dask array, or another that dask can read lazily such as zarr's; shape and dtype as for ``restore``.
     **options
-        Those of ``restore`` without ``session`` and ``tile``. "auto" quality is found in the middle of the middle
-        picture, for all of them.
+        Those of ``restore`` without ``session``, ``tile`` and ``max_memory``. "auto" quality is found in the middle of
+        the middle picture, for all of them.
 
     Raises
     ------
@@ -59,7 +59,7 @@ def restore_dask(array: Any, **options: Unpack[Options]) -> da.Array:
     da = _dask_array()
     source = array if isinstance(array, da.Array) else da.from_array(array)
     whole = layout(np.broadcast_to(np.zeros((), source.dtype), source.shape))
-    if refused := {"session", "tile"} & options.keys():
+    if refused := {"session", "tile", "max_memory"} & options.keys():
         raise InputError(f"a lazy array takes no {' and no '.join(sorted(refused))}; each block is a tile")
     card = load_card(options.pop("model", None))
     if options.get("quality", "auto") == "auto":

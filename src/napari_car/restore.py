@@ -11,17 +11,20 @@ import math
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from typing import Any, TypedDict, TypeVar
 
 import numpy as np
 from numpy.typing import DTypeLike
 
+from napari_car.budget import fit
 from napari_car.cards import ModelCard
 from napari_car.clipping import BLOCK, clip_residual
 from napari_car.diagnosis import Diagnosis, diagnose
 from napari_car.errors import InputError
 from napari_car.jpeg.coding import Coding
 from napari_car.jpeg.header import JpegInfo
+from napari_car.overwriting import Target
 from napari_car.pixels import (
     Array,
     Layout,
@@ -35,15 +38,9 @@ from napari_car.pixels import (
     weigh,
 )
 from napari_car.session import Session, open_session
-from napari_car.tiling import Tile, fit_tiles, plan_tiles
+from napari_car.tiling import Tile, plan_tiles
 
 logger = logging.getLogger(__name__)
-
-WORKING_MEMORY = 64e6
-"""Memory for the tiles that are worked on at a time, bytes: what a run takes beyond picture, result and libraries."""
-
-PLANES_PER_PX = 36
-"""Memory of a tile around the run of its model, bytes per pixel: three float planes each in, of residual and of sum."""
 
 Quality = int | str | Coding | JpegInfo | None
 """How a picture was compressed: IJG quality 1..100, "auto", all that is known of its coding, or None for not at all."""
@@ -64,6 +61,7 @@ class Options(TypedDict, total=False):
     dtype: DTypeLike | None
     session: Session | None
     tile: int | None
+    max_memory: int | str | None
 
 
 def restore(
@@ -78,6 +76,8 @@ def restore(
     dtype: DTypeLike | None = None,
     session: Session | None = None,
     tile: int | None = None,
+    max_memory: int | str | None = None,
+    out: Array | None = None,
 ) -> Array:
     """Remove the artifacts of JPEG compression from an image; the same shape and dtype come back.
 
@@ -106,6 +106,12 @@ def restore(
         Of ``open_session``, to be used in place of ``model``.
     tile
         Side of the pieces that are worked on, px; it changes speed and memory, never pixels.
+    max_memory
+        What the process may take in all, bytes or such as "600MB"; size and number of the pieces follow from it, pixels
+        do not. What cannot fit is refused before the work. For None it is the image, the result and a little more.
+    out
+        Where to put the result, an array of its shape and dtype. The image itself may be given: it is then changed in
+        place, half of it where the work is broken off, and no memory is needed for a second one.
 
     Returns
     -------
@@ -141,6 +147,8 @@ def restore(
             dtype=dtype,
             session=session,
             tile=tile,
+            max_memory=max_memory,
+            out=out,
         )
     )
 
@@ -157,6 +165,8 @@ def restore_steps(
     dtype: DTypeLike | None = None,
     session: Session | None = None,
     tile: int | None = None,
+    max_memory: int | str | None = None,
+    out: Array | None = None,
 ) -> Steps[Array]:
     """Restore an image step by step: yields ``(done, total)`` after each tile and returns the image.
 
@@ -171,7 +181,7 @@ def restore_steps(
     """
     whole = layout(image)
     check_range(image)
-    result = np.empty(image.shape, target_dtype(image, dtype))
+    result = _result(image, dtype, out)
     blend = _check_strength(strength, whole)
     decoded = consistent if isinstance(consistent, np.ndarray) else None
     is_consistent = decoded is not None or bool(consistent)
@@ -187,7 +197,16 @@ def restore_steps(
     # Where coefficients are clipped, tiles must hold whole blocks.
     align = math.lcm(card.align, BLOCK) if is_consistent else card.align
     phase = (row % align, column % align)
-    side, at_once = _fit(card, align, session.threads, tile)
+    in_place = result is image
+    side, at_once = fit(
+        card,
+        align=align,
+        threads=session.threads,
+        tile=tile,
+        max_memory=max_memory,
+        taken=0 if out is not None else result.nbytes,
+        held_per_row=in_place * whole.width * max(whole.channels, 1) * image.itemsize,
+    )
     plan = plan_tiles(whole.height, whole.width, tile=side, halo=card.halo, align=align, phase=phase)
 
     shares: list[float] = []
@@ -204,14 +223,20 @@ def restore_steps(
         if coding is not None and is_consistent:
             residual, share = clip_residual(degraded, residual, tile.write, coding, dtype=target.dtype, decoded=decoded)
             shares.append(share)
-        add_residual(degraded, residual, target[window])
+        add_residual(degraded, residual, target)
 
+    targets = [Target(picture, is_held_back=in_place) for picture in pictures(result)]
     jobs = (
-        (picture, target, tile)
-        for picture, target in zip(pictures(image), pictures(result), strict=True)
+        (picture, target.window(tile.write), tile)
+        for picture, target in zip(pictures(image), targets, strict=True)
         for tile in plan
     )
-    yield from _side_by_side(restore_tile, jobs, len(plan) * math.prod(whole.stack), at_once)
+    unread = [*[tile.read.top for tile in plan][1:], whole.height]
+    with closing(_side_by_side(restore_tile, jobs, len(plan) * len(targets), at_once)) as steps:
+        for done, total in steps:
+            of_picture, nth = divmod(done - 1, len(plan))
+            targets[of_picture].release(unread[nth])
+            yield done, total
     if shares:
         logger.info("%.2f %% of the known coefficients were clipped into their intervals", 100 * np.mean(shares))
     return result
@@ -244,13 +269,17 @@ def _side_by_side(work: Callable[..., None], jobs: Iterable[tuple[Any, ...]], to
             yield done, total
 
 
-def _fit(card: ModelCard, align: int, threads: int, tile: int | None) -> tuple[int, int]:
-    """Side of the tiles and how many are worked on at a time, within `WORKING_MEMORY`."""
-    bytes_per_px = card.bytes_per_px + PLANES_PER_PX
-    if tile is None:
-        return fit_tiles(WORKING_MEMORY, bytes_per_px=bytes_per_px, halo=card.halo, align=align, at_once=threads)
-    needed = bytes_per_px * (tile + 2 * card.halo) ** 2
-    return tile, max(1, min(threads, int(WORKING_MEMORY / needed)))
+def _result(image: Array, dtype: DTypeLike | None, out: Array | None) -> Array:
+    """Where the result goes: ``out`` if it can be that, else an array of its own."""
+    wanted = target_dtype(image, out.dtype if dtype is None and out is not None else dtype)
+    if out is None:
+        return np.empty(image.shape, wanted)
+    if (out.shape, out.dtype) != (image.shape, wanted) or not out.flags.writeable:
+        kind = "" if out.flags.writeable else "read-only "
+        raise InputError(f"out is {kind}{out.dtype} of shape {out.shape}; it must be {wanted} of shape {image.shape}")
+    if out is not image and np.may_share_memory(out, image):
+        raise InputError("out overlaps the image; it must be the image itself or lie apart from it")
+    return out
 
 
 def _coding(quality: Quality, image: Array, card: ModelCard) -> Coding | None:

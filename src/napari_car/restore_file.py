@@ -145,7 +145,8 @@ def restore_file_steps(
     options["quality"] = Coding.from_info(quality) if isinstance(quality, JpegInfo) else quality
     if options.get("consistent") is True and picture.format == "JPEG":
         options["consistent"] = read_planes(src)
-    restored = yield from restore_steps(picture.pixels, **options)
+    in_place = dtype == picture.pixels.dtype and picture.pixels.flags.writeable
+    restored = yield from restore_steps(picture.pixels, out=picture.pixels if in_place else None, **options)
     record = describe_run(options, diagnosis=diagnosis, name=src.name, path=str(src))
     metadata = picture.metadata.strip() if strip else picture.metadata
     metadata = add_record(metadata, record) if provenance else metadata

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import struct
 import zlib
+from collections.abc import Iterator
 from dataclasses import replace
 from itertools import accumulate
 from typing import IO, Any
@@ -182,17 +183,19 @@ def write_tiff(stream: IO[bytes], picture: Picture) -> None:
     stream.write(struct.pack("<2sHI", b"II", 42, 0))
     pointer = 4
     for page in picture.pages:
-        strips = _strips(page)
-        sizes = [len(strip) for strip in strips]
         directory = _directory(picture, page)
-        directory.tagtype[Base.StripOffsets] = 4  # 32 bits, whatever the first offsets need
-        directory[Base.StripOffsets] = (0, *accumulate(sizes[:-1]))  # Pillow counts from the directory's end
-        directory[Base.StripByteCounts] = tuple(sizes)
+        # 32 bits, whatever is needed: the directory is written again when the sizes are known
+        directory.tagtype[Base.StripOffsets] = directory.tagtype[Base.StripByteCounts] = 4
+        directory[Base.StripOffsets] = directory[Base.StripByteCounts] = (0,) * -(-len(page) // _STRIP)
         stream.write(b"\x00" * (stream.tell() % 2))
         start = stream.tell()
+        stream.write(directory.tobytes(start))
+        sizes = [stream.write(strip) for strip in _strips(page)]
+        directory[Base.StripOffsets] = (0, *accumulate(sizes[:-1]))  # Pillow counts from the directory's end
+        directory[Base.StripByteCounts] = tuple(sizes)
+        stream.seek(start)
         body = directory.tobytes(start)
         stream.write(body)
-        stream.writelines(strips)
         stream.seek(pointer)
         stream.write(struct.pack("<I", start))
         stream.seek(0, 2)
@@ -232,13 +235,11 @@ def _directory(picture: Picture, page: NDArray[Any]) -> TiffImagePlugin.ImageFil
     return directory
 
 
-def _strips(page: NDArray[Any]) -> list[bytes]:
-    """Return the compressed strips of a page."""
-    strips = []
+def _strips(page: NDArray[Any]) -> Iterator[bytes]:
+    """Yield the compressed strips of a page."""
     for top in range(0, len(page), _STRIP):
         rows = page[top : top + _STRIP]
         strip = np.array(rows, page.dtype.newbyteorder("<"), order="C")
         if strip.dtype.kind != "f":
             strip[:, 1:] -= rows[:, :-1]
-        strips.append(zlib.compress(strip.data, _LEVEL))
-    return strips
+        yield zlib.compress(strip.data, _LEVEL)

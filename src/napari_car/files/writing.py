@@ -117,4 +117,5 @@ def _write_deep_ppm(stream: IO[bytes], page: NDArray[Any]) -> None:
     # Source: Netpbm ppm(5) and pgm(5): two bytes a sample, most significant first
     kind = "P5" if page.ndim == 2 else "P6"
     stream.write(f"{kind}\n{page.shape[1]} {page.shape[0]}\n65535\n".encode())
-    stream.write(page.astype(">u2").tobytes())
+    for row in page:
+        stream.write(row.astype(">u2").tobytes())

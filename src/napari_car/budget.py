@@ -1,0 +1,73 @@
+"""How large tiles are and how many are worked on at a time, by the memory there is."""
+
+from __future__ import annotations
+
+from napari_car.cards import ModelCard
+from napari_car.memory import check_room, parse_memory, resident
+from napari_car.tiling import fit_tiles
+
+WORKING_MEMORY = 64e6
+"""For the tiles that are worked on at a time where no limit is set, bytes: what a run takes beyond picture, result and
+libraries."""
+
+TILE_MEMORY = 32e6
+"""For one tile where there is room for any, bytes; larger ones are no faster."""
+
+PLANES_PER_PX = 36
+"""Memory of a tile around the run of its model, bytes per pixel: three float planes each in, of residual and of sum."""
+
+HEADROOM = 32e6
+"""What is kept free under a limit, bytes: for opening the model and for what allocators do not give back."""
+
+
+def fit(
+    card: ModelCard,
+    *,
+    align: int,
+    threads: int,
+    tile: int | None = None,
+    max_memory: int | str | None = None,
+    taken: int = 0,
+    held_per_row: int = 0,
+) -> tuple[int, int]:
+    """Side of the tiles, px, and how many are worked on at a time.
+
+    Parameters
+    ----------
+    card
+        Of the model.
+    align
+        Grid on which tiles start, px.
+    threads
+        The most that can be worked on at a time.
+    tile
+        The side, where it is given; the number of tiles alone then follows from the memory.
+    max_memory
+        What the process may take in all, bytes or such as "600MB"; as much as the tiles need for None.
+    taken
+        What will be taken beyond the tiles and what the process has already, bytes.
+    held_per_row
+        What is held back of each row of a tile, bytes.
+
+    Raises
+    ------
+    InputError
+        If the least that works is more than the process may take.
+    """
+    bytes_per_px = card.bytes_per_px + PLANES_PER_PX
+    halo = -(-card.halo // align) * align
+    memory, tallest = WORKING_MEMORY, None
+    if max_memory is not None:
+        limit = parse_memory(max_memory)
+        least = align if tile is None else tile
+        fixed = taken + HEADROOM + 2 * held_per_row * (least + halo)
+        check_room(fixed + bytes_per_px * (least + 2 * halo) ** 2, limit, "Restoring the picture")
+        room = limit - resident() - taken - HEADROOM
+        if held_per_row:  # of two rows of tiles at a time; they may take a third
+            tallest = max(int(room / 3 / (2 * held_per_row)) - halo, align) // align * align
+            room *= 2 / 3
+        memory = min(room, threads * TILE_MEMORY)
+    if tile is not None:
+        return tile, max(1, min(threads, int(memory / bytes_per_px / (tile + 2 * halo) ** 2)))
+    side, at_once = fit_tiles(memory, bytes_per_px=bytes_per_px, halo=card.halo, align=align, at_once=threads)
+    return side if tallest is None else min(side, tallest), at_once
