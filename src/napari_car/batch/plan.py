@@ -97,17 +97,18 @@ def plan_batch(
         raise FileError("is a file; results of a batch go into a folder", folder)
     tasks: dict[Path, Task] = {}
     for named in sources:
-        n_before = len(tasks)
+        is_empty = True
         for root, source in _files(Path(os.path.abspath(named)), folder.resolve()):
             output = folder / source.relative_to(root).with_suffix(_extension(source, format))
+            is_empty = False
             other = tasks.setdefault(output, Task(source, output))
             if other.source != source:
                 raise FileError(
                     f"would have the same output as {other.source}, {output}; restore them into different folders",
                     source,
                 )
-        if len(tasks) == n_before and not Path(named).is_file():
-            raise FileError("no image was found there that was not named before", named)
+        if is_empty:
+            raise FileError("no image was found there", named)
     return Plan(folder, tuple(tasks.values()))
 
 
@@ -123,6 +124,7 @@ def _files(named: Path, results: Path) -> Iterator[tuple[Path, Path]]:
     elif glob.has_magic(str(named)):
         first = next(i for i, part in enumerate(named.parts) if glob.has_magic(part))
         root = Path(*named.parts[:first])
+        _check_apart(root, results)
         for file in sorted(root.glob(str(Path(*named.parts[first:])))):
             is_hidden = any(part.startswith(".") for part in file.relative_to(root).parts)
             if file.is_file() and not is_hidden and not file.parent.resolve().is_relative_to(results):

@@ -59,7 +59,8 @@ def restore_batch(
     if "session" in options:
         raise InputError("a session cannot be sent to other processes; give model, provider and threads")
     jobs = jobs or count_cores()
-    threads = threads or (1 if client is not None else max(1, count_cores() // jobs))
+    if threads is None:
+        threads = 1 if client is not None else max(1, count_cores() // jobs)
     work = Restorer(plan.folder, provider, threads, options)
     _check(plan, work)
     folders = {task.output.parent for task in plan.tasks}

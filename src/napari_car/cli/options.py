@@ -35,6 +35,7 @@ def add_file_options(parser: argparse.ArgumentParser) -> None:
 def file_options(options: argparse.Namespace) -> FileOptions:
     """What was asked for, as keywords of ``restore_file``."""
     keywords: FileOptions = {
+        "model": options.model,
         "overwrite": options.force,
         "output_quality": options.output_quality,
         "provenance": not options.no_provenance,
