@@ -29,6 +29,7 @@ from napari_car.train.export import export  # noqa: E402
 from napari_car.train.fit import _Run, fit  # noqa: E402
 from napari_car.train.graph import halve_weights, to_onnx  # noqa: E402
 from napari_car.train.networks import build, fade, residual_scale  # noqa: E402
+from napari_car.train.pool import Patches  # noqa: E402
 from napari_car.train.receptive import receptive_radius  # noqa: E402
 from napari_car.train.recipe import Recipe, read_recipe  # noqa: E402
 
@@ -128,6 +129,22 @@ def test_a_reference_network_learns(images: Path, tmp_path: Path) -> None:
     assert gain > 0.03  # it began at 0; 0.1 is reached
 
 
+def test_a_teacher_takes_noise_out_of_the_references(images: Path) -> None:
+    def batch(teacher: str | None) -> list[Any]:
+        patches = Patches(sorted(images.iterdir()), Degradation(clean=0.3), patch=48, batch=8, seed=1, teacher=teacher)
+        return [tensor.numpy().astype(float) for tensor in next(iter(patches))]
+
+    alone, taught = batch(None), batch("car-s")
+    np.testing.assert_array_equal(alone[1], taught[1])
+    for reference, degraded, told, learned in zip(*alone, taught[0], strict=True):
+        if told[0] < 10:  # not compressed: there is nothing to be taught
+            np.testing.assert_array_equal(reference, learned)
+        else:  # of what JPEG took away, only what can be known is asked for
+            assert np.mean((learned - degraded) ** 2) < np.mean((reference - degraded) ** 2)
+            assert np.mean((learned - reference) ** 2) < np.mean((reference - degraded) ** 2)
+    assert {bool(told[0] < 10) for told in alone[2]} == {True, False}
+
+
 @pytest.mark.slow
 def test_a_network_learns_and_becomes_a_model(images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     recipe = Recipe("CarNet", TINY, epochs=300, patch=48, batch=6, lr=0.04, ema=0.9)
@@ -168,6 +185,7 @@ KILLED = """
 import sys
 from pathlib import Path
 from napari_car.train import fit
+from napari_car.train.pool import Patches  # noqa: E402
 from napari_car.train.recipe import Recipe
 fit.SAVE_SECONDS = 0.2
 recipe = Recipe("ARCNN", quality=10, epochs=10**6, patch=16, batch=2)

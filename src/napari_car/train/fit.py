@@ -47,6 +47,7 @@ def fit(recipe: Recipe, images: Path, outputs: Path, *, device: str | None = Non
     patches = Patches(
         training, degradation(recipe), patch=recipe.patch, batch=recipe.batch,
         seed=recipe.seed + 1000 * run.step, augment=recipe.augment, in_memory=recipe.in_memory,
+        teacher=recipe.teacher,
     )  # fmt: skip
     loader = DataLoader(patches, batch_size=None, num_workers=workers, prefetch_factor=4 if workers else None)
     validation = _Validation(held_out, recipe, run.device)

@@ -14,11 +14,16 @@ from torch import Tensor
 from torch.utils.data import IterableDataset, get_worker_info
 
 from napari_car.errors import FileError
+from napari_car.jpeg.coding import Coding
+from napari_car.restore import restore
+from napari_car.session import Session, open_session
 from napari_car.train.degradation import Degradation, Degraded
 
 SUFFIXES = {".png", ".webp", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".ppm"}
 MARGIN = 32
 """Side of the crop that is compressed less that of its patch, px: patches lie on the MCU grid, clear of padding."""
+TAUGHT = 0.75
+"""How far the reference of a patch is moved towards what a teacher makes of the patch."""
 
 
 def find_pictures(folder: Path) -> list[Path]:
@@ -62,14 +67,17 @@ class Patches(IterableDataset[tuple[Tensor, Tensor, Tensor]]):
         Turn, flip, and downscale half of the crops by 1 to 2 before they are compressed.
     in_memory
         Keep every decoded picture (3 bytes a pixel) in place of decoding it for each patch.
+    teacher
+        Id of a bundled model to learn from: what nobody can know from the JPEG is left out of its pictures, and is
+        noise in the gradient of everyone else.
     """
 
     def __init__(
         self, pictures: list[Path], degradation: Degradation, *, patch: int, batch: int, seed: int,
-        augment: bool = True, in_memory: bool = True,
+        augment: bool = True, in_memory: bool = True, teacher: str | None = None,
     ) -> None:  # fmt: skip
         self.pictures, self.degradation = pictures, degradation
-        self.patch, self.batch, self.seed, self.augment = patch, batch, seed, augment
+        self.patch, self.batch, self.seed, self.augment, self.teacher = patch, batch, seed, augment, teacher
         self.decoded = [load(p) for p in pictures] if in_memory else None
         areas = np.array([_area(p) for p in pictures], np.float64)
         self.chances = areas / areas.sum()
@@ -78,8 +86,9 @@ class Patches(IterableDataset[tuple[Tensor, Tensor, Tensor]]):
         """Yield batches without end."""
         worker = get_worker_info()
         rng = np.random.default_rng([self.seed, worker.id if worker else 0])
+        teacher = None if self.teacher is None else open_session(self.teacher, provider="cpu", threads=1)
         while True:
-            patches = (self._cut(rng) for _ in range(self.batch))
+            patches = (_taught(self._cut(rng), teacher) for _ in range(self.batch))
             references, degraded, conditions = (np.stack(arrays) for arrays in zip(*patches, strict=True))
             yield (
                 torch.from_numpy(references).permute(0, 3, 1, 2),
@@ -112,6 +121,15 @@ class Patches(IterableDataset[tuple[Tensor, Tensor, Tensor]]):
         if side < size:
             crop = np.pad(crop, [(0, size - side)] * 2 + [(0, 0)], "symmetric")
         return np.ascontiguousarray(crop)
+
+
+def _taught(patch: Degraded, teacher: Session | None) -> Degraded:
+    """The patch with a reference that its teacher, if there is one, had a hand in."""
+    if teacher is None or patch.condition[0] < 10:  # above quality 95 its residual fades
+        return patch
+    restored = restore(patch.degraded, quality=Coding(*patch.condition.tolist()), session=teacher)
+    reference = np.rint((1 - TAUGHT) * patch.reference + TAUGHT * restored).astype(np.uint8)
+    return patch._replace(reference=reference)
 
 
 def _area(path: Path) -> int:

@@ -31,6 +31,8 @@ class Recipe:
         Decay of the averaged weights, the ones that are exported.
     seed, augment, in_memory, threads
         Of the patches (``pool.Patches``), and the threads of the trainer.
+    teacher
+        Id of a bundled model that the weights learn from (``pool.Patches``).
     start
         Name of the weights of the same recipe that these start from, such as "q10".
     double, grey, fine, clean
@@ -53,6 +55,7 @@ class Recipe:
     augment: bool = True
     in_memory: bool = True
     threads: int = 1
+    teacher: str | None = None
     start: str | None = None
     double: float = 0.15
     grey: float = 0.04
