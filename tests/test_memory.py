@@ -8,9 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
-from napari_car import budget, load_card, memory, open_session, restore
-from napari_car.errors import InputError
+from napari_car import budget, load_card, memory, open_session, restore, restore_file
+from napari_car.errors import FileError, InputError
+from napari_car.files import read_image
 from napari_car.memory import parse_memory
 from napari_car.tiling import fit_tiles
 
@@ -96,7 +98,7 @@ def test_out_must_fit() -> None:
 
 
 def test_what_cannot_fit_is_refused_before_the_work() -> None:
-    with pytest.raises(InputError, match=r"Restoring the picture needs about \d+ MB of memory; 50 MB are allowed"):
+    with pytest.raises(InputError, match=r"restoring the picture needs about \d+ MB of memory in all; 50 MB are"):
         restore(np.zeros((64, 64), np.uint8), quality=20, max_memory="50MB")
 
 
@@ -111,3 +113,42 @@ def test_a_limit_bounds_tiles_and_what_is_held_back(monkeypatch: pytest.MonkeyPa
         assert tiles + 2 * held * (tile + 32) + budget.HEADROOM + 100e6 <= parse_memory(limit)
     small, large = (budget.fit(card, align=16, threads=64, max_memory=limit) for limit in ("200MB", "4GB"))
     assert large[0] * large[1] > 4 * small[0] * small[1], "more room is used"
+
+
+@pytest.mark.parametrize(("mode", "progressive", "per_px"), [("RGB", False, 4), ("RGB", True, 7), ("L", False, 1)])
+def test_a_file_that_cannot_be_read_is_refused_undecoded(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, mode: str, progressive: bool, per_px: float
+) -> None:
+    monkeypatch.setattr(memory, "resident", lambda: 100_000_000)
+    path = tmp_path / "large.jpg"
+    Image.new(mode, (2000, 1000)).save(path, quality=75, progressive=progressive)
+    needed = int(100e6 + per_px * 2e6)
+    assert read_image(path, max_memory=needed).pixels.shape[:2] == (1000, 2000)
+    with pytest.raises(FileError, match=f"large.jpg: reading it needs about {needed / 1e6:.0f} MB of memory in all"):
+        read_image(path, max_memory=needed - 1)
+
+
+def test_a_file_that_cannot_be_written_is_refused_before_the_work(tmp_path: Path) -> None:
+    path = tmp_path / "in.jpg"
+    Image.new("RGB", (4000, 2000)).save(path)
+    with pytest.raises(FileError, match=r"out.avif: writing it needs about \d+ MB"):
+        restore_file(path, tmp_path / "out.avif", quality=20, max_memory=memory.resident() + 150_000_000)
+    assert [path.name for path in tmp_path.iterdir()] == ["in.jpg"]
+
+
+@needs_proc
+def test_a_file_within_a_limit_has_the_same_pixels(tmp_path: Path) -> None:
+    source, free, limited = (tmp_path / name for name in ("in.jpg", "free.png", "limited.png"))
+    noise = np.random.default_rng(0).integers(0, 256, (120, 160, 3), np.uint8)
+    Image.fromarray(noise).resize((3200, 2400), Image.Resampling.BICUBIC).save(source, quality=15)
+    restore_file(source, free)
+    script = """
+import sys
+from napari_car import memory, open_session, restore_file
+session = open_session(threads=2)
+limit = memory.resident() + 4 * 3200 * 2400 + 60_000_000
+restore_file(sys.argv[1], sys.argv[2], session=session, max_memory=limit)
+print(peak() / limit)
+"""
+    assert float(python(script, source, limited)) < 1
+    np.testing.assert_array_equal(read_image(limited).pixels, read_image(free).pixels)

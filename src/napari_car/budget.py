@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from napari_car.cards import ModelCard
-from napari_car.memory import check_room, parse_memory, resident
+from napari_car.errors import InputError
+from napari_car.memory import parse_memory, resident, shortage
 from napari_car.tiling import fit_tiles
 
 WORKING_MEMORY = 64e6
@@ -61,7 +62,8 @@ def fit(
         limit = parse_memory(max_memory)
         least = align if tile is None else tile
         fixed = taken + HEADROOM + 2 * held_per_row * (least + halo)
-        check_room(fixed + bytes_per_px * (least + 2 * halo) ** 2, limit, "Restoring the picture")
+        if lack := shortage(fixed + bytes_per_px * (least + 2 * halo) ** 2, limit):
+            raise InputError(f"restoring the picture {lack}")
         room = limit - resident() - taken - HEADROOM
         if held_per_row:  # of two rows of tiles at a time; they may take a third
             tallest = max(int(room / 3 / (2 * held_per_row)) - halo, align) // align * align

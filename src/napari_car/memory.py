@@ -36,8 +36,8 @@ def parse_memory(amount: str | float) -> int:
     return n_bytes
 
 
-def check_room(needed: float, max_memory: int | None, what: str) -> None:
-    """Refuse work that would take a process beyond the memory that it may have.
+def shortage(needed: float, max_memory: int | None) -> str:
+    """Say, as the end of a sentence, that work would take a process beyond the memory that it may have; else nothing.
 
     Parameters
     ----------
@@ -45,16 +45,10 @@ def check_room(needed: float, max_memory: int | None, what: str) -> None:
         What it would take beyond all that is taken now, bytes.
     max_memory
         What the process may have, bytes; anything for None.
-    what
-        The work, as the start of a sentence.
-
-    Raises
-    ------
-    InputError
-        If there is too little; the message says how much it takes.
     """
-    if max_memory is not None and (total := resident() + needed) > max_memory:
-        raise InputError(f"{what} needs about {total / 1e6:.0f} MB of memory; {max_memory / 1e6:.0f} MB are allowed")
+    if max_memory is None or (total := resident() + needed) <= max_memory:
+        return ""
+    return f"needs about {total / 1e6:.0f} MB of memory in all; {max_memory / 1e6:.0f} MB are allowed"
 
 
 def resident() -> int:

@@ -12,10 +12,11 @@ import numpy as np
 
 from napari_car.diagnosis import diagnose
 from napari_car.errors import FileError
-from napari_car.files import check_target, is_lossy, read_image, write_image
+from napari_car.files import check_target, check_writing, is_lossy, read_image, write_image
 from napari_car.jpeg.coding import Coding
 from napari_car.jpeg.coefficients import read_planes
 from napari_car.jpeg.header import JpegInfo, read_jpeg
+from napari_car.memory import parse_memory
 from napari_car.pixels import target_dtype
 from napari_car.provenance import add_record, describe_run
 from napari_car.restore import Options, Steps, drain, restore_steps, say
@@ -124,7 +125,9 @@ def restore_file_steps(
     if folder is None:
         _check_other(src, dst)
         check_target(dst, overwrite=overwrite)
-    picture = read_image(src)
+    limit = options.get("max_memory")
+    max_memory = None if limit is None else parse_memory(limit)
+    picture = read_image(src, max_memory=max_memory)
     dtype = target_dtype(picture.pixels, options.get("dtype"))
     if folder is None:
         target = dst
@@ -134,6 +137,8 @@ def restore_file_steps(
     # What will be written, without its pixels yet: a target that cannot hold it is refused before the work.
     shell = replace(picture, pixels=np.broadcast_to(np.zeros((), dtype), picture.pixels.shape))
     check_target(target, shell, overwrite=overwrite, quality=output_quality)
+    in_place = dtype == picture.pixels.dtype and picture.pixels.flags.writeable
+    check_writing(target, shell, max_memory, taken=0 if in_place else shell.pixels.nbytes)
     if is_lossy(target, output_quality):
         logger.warning("%s: its format compresses again and loses detail; PNG and TIFF do not", target.name)
     session = options["session"] = options.get("session") or open_session(options.get("model"))
@@ -145,7 +150,6 @@ def restore_file_steps(
     options["quality"] = Coding.from_info(quality) if isinstance(quality, JpegInfo) else quality
     if options.get("consistent") is True and picture.format == "JPEG":
         options["consistent"] = read_planes(src)
-    in_place = dtype == picture.pixels.dtype and picture.pixels.flags.writeable
     restored = yield from restore_steps(picture.pixels, out=picture.pixels if in_place else None, **options)
     record = describe_run(options, diagnosis=diagnosis, name=src.name, path=str(src))
     metadata = picture.metadata.strip() if strip else picture.metadata

@@ -29,6 +29,10 @@ def add_file_options(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     add("--no-provenance", action="store_true", help="do not write into the output how it came about")
     add("--strip", action="store_true", help="leave out metadata, but for colour profile and orientation")
+    add(
+        "--max-memory", metavar="SIZE",
+        help="what the process may take in all, such as 600MB; what cannot fit is refused (default: no limit)",
+    )  # fmt: skip
     add("--provider", metavar="NAME", default="auto", help=f"what computes: auto (default), {', '.join(PROVIDERS)}")
 
 
@@ -45,6 +49,7 @@ def file_options(options: argparse.Namespace) -> FileOptions:
         "luma": options.luma,
         "chroma": options.chroma,
         "consistent": options.consistent,
+        "max_memory": options.max_memory,
     }
     if options.bit_depth is not None:
         keywords["dtype"] = f"uint{options.bit_depth}"

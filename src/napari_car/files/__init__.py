@@ -5,6 +5,7 @@
 Every failure is a `napari_car.errors.FileError` of one sentence.
 """
 
+from napari_car.files.cost import check_writing
 from napari_car.files.metadata import Metadata
 from napari_car.files.picture import Picture
 from napari_car.files.reading import MAX_PIXELS, read_image
@@ -16,6 +17,7 @@ __all__ = [
     "Metadata",
     "Picture",
     "check_target",
+    "check_writing",
     "is_lossy",
     "names_image",
     "read_image",

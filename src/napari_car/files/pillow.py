@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageCms
 
 from napari_car.errors import FileError
+from napari_car.files.cost import check_reading
 from napari_car.files.surface import pixels_of
 
 READABLE = ("JPEG", "PNG", "TIFF", "WEBP", "AVIF", "GIF", "BMP", "PPM")
@@ -25,11 +26,12 @@ _limit_lock = threading.RLock()
 _stderr_lock = threading.Lock()
 
 
-def open_image(stream: IO[bytes], max_pixels: int) -> Image.Image:
-    """Open an image and check the size that its header claims; nothing is decoded yet."""
+def open_image(stream: IO[bytes], max_pixels: int, max_memory: int | None) -> Image.Image:
+    """Open an image and check what its header claims; nothing is decoded yet."""
     with without_pillow_limit():
         image = Image.open(stream, formats=READABLE)
     check_size(*image.size, max_pixels)
+    check_reading(image, max_memory)
     if image.format not in ("TIFF", "WEBP", "AVIF"):  # which may state a plain surface in a few bytes
         check_ratio(*image.size, stream)
     if image.format in ("JPEG", "MPO"):

@@ -28,10 +28,13 @@ MAX_PIXELS = 2**28
 
 _SIGNS_OF_TRUNCATION = ("truncated", "not enough image data", "eof", "early", "no more data")
 _PPM_GAP = rb"(?:\s|#[^\n]*\n)+"
+_PPM_HEADER_MOST = 2**16  # bytes: comments may be long
 _PPM_HEADER = re.compile(rb"(P\d)" + (_PPM_GAP + rb"(\d+)") * 3 + rb"\s")
 
 
-def read_image(source: str | PathLike[str] | bytes, *, max_pixels: int = MAX_PIXELS) -> Picture:
+def read_image(
+    source: str | PathLike[str] | bytes, *, max_pixels: int = MAX_PIXELS, max_memory: int | None = None
+) -> Picture:
     """Read an image file in the depth it is stored in, with all that it says beside the pixels.
 
     JPEG, PNG, TIFF, WebP, AVIF, GIF, BMP and PPM are taken. A JPEG decodes as Pillow does it by default.
@@ -51,6 +54,9 @@ def read_image(source: str | PathLike[str] | bytes, *, max_pixels: int = MAX_PIX
     max_pixels
         How many pixels, pages counted together, the header may claim; checked before anything is decoded.
 
+    max_memory
+        What the process may take in all, bytes; checked before anything is decoded.
+
     Returns
     -------
     Picture
@@ -59,8 +65,8 @@ def read_image(source: str | PathLike[str] | bytes, *, max_pixels: int = MAX_PIX
     Raises
     ------
     FileError
-        The file is missing, not a file, unreadable, empty, not an image, truncated, damaged, too large, an
-        animation, or in a colour mode that is not taken.
+        The file is missing, not a file, unreadable, empty, not an image, truncated, damaged, too large, too
+        large for the memory allowed, an animation, or in a colour mode that is not taken.
     MissingExtraError
         A TIFF of this depth and compression needs a decoder that is not installed.
 
@@ -77,7 +83,7 @@ def read_image(source: str | PathLike[str] | bytes, *, max_pixels: int = MAX_PIX
     try:
         with warnings.catch_warnings(), in_one_piece(), _open(source) as stream:
             warnings.simplefilter("ignore")  # decoders warn of what we either refuse or can live with
-            return _read(stream, max_pixels)
+            return _read(stream, max_pixels, max_memory)
     except FileError as error:
         raise type(error)(error.message, path) from error.__cause__
     except CarError:
@@ -124,11 +130,11 @@ def _sentence(error: Exception) -> str:
     return f"is damaged and cannot be decoded ({text or type(error).__name__})"
 
 
-def _read(stream: IO[bytes], max_pixels: int) -> Picture:
+def _read(stream: IO[bytes], max_pixels: int, max_memory: int | None) -> Picture:
     """Read an image from an open file."""
     if is_tiff(stream):
-        return read_tiff(stream, max_pixels)
-    image = open_image(stream, max_pixels)
+        return read_tiff(stream, max_pixels, max_memory)
+    image = open_image(stream, max_pixels, max_memory)
     # MPO: a JPEG with further pictures behind it, as telephones write
     kind = "JPEG" if image.format == "MPO" else str(image.format)
     frames = getattr(image, "n_frames", 1)
@@ -155,8 +161,7 @@ def _deep_ppm(stream: IO[bytes]) -> NDArray[np.uint16] | None:
     """Return the pixels of a colour PPM of 16 bits, which Pillow would cut to 8; None for one of 8 bits."""
     # Source: Netpbm ppm(5): maxval above 255 means two bytes a sample, most significant first
     stream.seek(0)
-    data = stream.read()
-    header = _PPM_HEADER.match(data)
+    header = _PPM_HEADER.match(stream.read(_PPM_HEADER_MOST))
     if header is None:
         raise ValueError("unusual PPM header")
     width, height, maximum = (int(word) for word in header.groups()[1:])
@@ -164,6 +169,9 @@ def _deep_ppm(stream: IO[bytes]) -> NDArray[np.uint16] | None:
         return None
     if header[1] != b"P6":
         raise FileError("is a plain-text PPM of more than 8 bits; write it as binary PPM (P6)")
-    samples = np.frombuffer(data, ">u2", width * height * 3, header.end()).reshape(height, width, 3)
-    scaled: NDArray[np.float64] = np.rint(np.minimum(samples, maximum) * (65535 / maximum))
-    return scaled.astype(np.uint16)
+    stream.seek(header.end())
+    samples = np.frombuffer(stream.read(width * height * 6), ">u2").reshape(height, width, 3)
+    pixels = np.empty(samples.shape, np.uint16)
+    for row, values in zip(pixels, samples, strict=True):
+        row[...] = np.rint(np.minimum(values, maximum) * (65535 / maximum))
+    return pixels

@@ -75,7 +75,8 @@ def pixels_of(image: Image.Image) -> NDArray[Any]:
     if image.mode in _CHANNELS:
         image.load()
         try:
-            return np.asarray(_Surface(image))
+            # without the decoder, which may hold as much again
+            return np.asarray(_Surface(Image.fromarrow(image, image.mode, image.size)))
         except ValueError:  # "Image rows are not contiguous in memory."
             pass
     return np.asarray(image)
@@ -87,7 +88,7 @@ def image_of(pixels: NDArray[Any]) -> Image.Image:
     while isinstance(base, np.ndarray):
         base = base.base
     if isinstance(base, _Surface) and _place(np.asarray(base)) == _place(pixels):
-        return Image.fromarrow(base.image, base.image.mode, base.image.size)
+        return base.image
     return Image.fromarray(np.ascontiguousarray(pixels))
 
 

@@ -16,6 +16,7 @@ from PIL import Image, TiffImagePlugin, UnidentifiedImageError
 from PIL.ExifTags import IFD, Base
 
 from napari_car.errors import FileError, MissingExtraError
+from napari_car.files.cost import check_reading_bytes
 from napari_car.files.metadata import Metadata, exif_block, exif_dpi, exif_tags, exif_value, fitting_icc
 from napari_car.files.picture import Picture, turned
 from napari_car.files.pillow import (
@@ -53,7 +54,7 @@ def is_tiff(stream: IO[bytes]) -> bool:
     return magic in (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")
 
 
-def read_tiff(stream: IO[bytes], max_pixels: int) -> Picture:
+def read_tiff(stream: IO[bytes], max_pixels: int, max_memory: int | None) -> Picture:
     """Read the pages of a TIFF, all of one shape."""
     try:
         metadata = _metadata(stream)
@@ -63,10 +64,10 @@ def read_tiff(stream: IO[bytes], max_pixels: int) -> Picture:
     stream.seek(0)
     try:
         with silent_stderr(), without_pillow_limit():  # a TIFF is held against it once more as it loads
-            pages, icc = _pages_by_pillow(stream, max_pixels)
+            pages, icc = _pages_by_pillow(stream, max_pixels, max_memory)
         metadata = replace(metadata, icc=icc)
     except UnidentifiedImageError:  # a depth that Pillow has no mode for
-        pages = _pages_by_tifffile(stream, max_pixels)
+        pages = _pages_by_tifffile(stream, max_pixels, max_memory)
     if not pages:
         raise FileError("is a TIFF without a page that can be decoded")
     shapes = {(page.shape, page.dtype) for page in pages}
@@ -108,9 +109,9 @@ def _iptc_of_numbers(stream: IO[bytes]) -> bytes:
         return bytes(tiff.pages.first.tags[_IPTC].value)
 
 
-def _pages_by_pillow(stream: IO[bytes], max_pixels: int) -> tuple[list[NDArray[Any]], bytes]:
+def _pages_by_pillow(stream: IO[bytes], max_pixels: int, max_memory: int | None) -> tuple[list[NDArray[Any]], bytes]:
     """Return the pages and the profile that fits them; gives up on what Pillow would cut to 8 bits."""
-    image = open_image(stream, max_pixels)
+    image = open_image(stream, max_pixels, max_memory)
     pages: list[NDArray[Any]] = []
     icc = b""
     n_frames = getattr(image, "n_frames", 1)
@@ -134,7 +135,7 @@ def _pages_by_pillow(stream: IO[bytes], max_pixels: int) -> tuple[list[NDArray[A
     return pages, icc
 
 
-def _pages_by_tifffile(stream: IO[bytes], max_pixels: int) -> list[NDArray[Any]]:
+def _pages_by_tifffile(stream: IO[bytes], max_pixels: int, max_memory: int | None) -> list[NDArray[Any]]:
     """Return the pages of a TIFF of deep colour or of floats."""
     try:
         import tifffile  # not wanted in memory for other formats
@@ -149,6 +150,7 @@ def _pages_by_tifffile(stream: IO[bytes], max_pixels: int) -> list[NDArray[Any]]
                 continue
             check_size(page.imagewidth, page.imagelength, max_pixels, len(pages) + 1)
             check_ratio(page.imagewidth, page.imagelength, stream)
+            check_reading_bytes(2 * page.nbytes, max_memory)  # one page as it is stored and as it is taken
             pages.append(_deep_page(page))
     return pages
 
