@@ -58,7 +58,7 @@ def run_on_cluster(
     _check_workers(client)
     todo = list(items)
     futures = client.map(work, todo, pure=False)
-    arriving = as_completed(futures)
+    arriving = as_completed(futures, loop=client.loop)
     pending = {future.key: (future, item) for future, item in zip(futures, todo, strict=True)}
     del futures  # the cluster forgets a result when it has been told
     try:
