@@ -79,7 +79,7 @@ def plan_tiles(
     height, width
         Of the image, px, at least 1.
     tile
-        Side of what a tile in the middle of the image writes, px; rounded up to a multiple of ``align``.
+        Side of what a tile in the middle of the image writes at most, px; rounded up to a multiple of ``align``.
     halo
         How far beyond a cell of its grid the network's output depends on the image, px.
     align
@@ -156,6 +156,9 @@ def _spans(length: int, tile: int, halo: int, align: int, phase: int) -> tuple[t
     tile, halo, padded = (-(-n // align) * align for n in (tile, halo, length - origin))
     read = min(padded, tile + 2 * halo)
     count = 1 + -(-(padded - read) // tile)
+    # As many tiles would cover more than there is: smaller ones overlap less.
+    read = -(-(padded + 2 * halo * (count - 1)) // (count * align)) * align
+    tile = read - 2 * halo
     starts = [origin + min(i * tile, padded - read) for i in range(count)]
     edges = [0, *(start + halo for start in starts[1:]), length]
     return tuple(zip(starts, edges, edges[1:], strict=False)), read
