@@ -119,7 +119,7 @@ def pictures(image: Array) -> Iterator[Array]:
         yield image[index] if found.channels else image[index][..., None]
 
 
-def cut(picture: Array, top: int, left: int, bottom: int, right: int, dtype: DTypeLike) -> Array:
+def cut(picture: Array, top: int, left: int, bottom: int, right: int, *, dtype: DTypeLike) -> Array:
     """Window of a picture as a network takes it, shape (bottom - top, right - left, 3).
 
     Grey is repeated and alpha left out. Where the window reaches beyond the picture, the pixels at its edge are
@@ -151,7 +151,7 @@ def cut(picture: Array, top: int, left: int, bottom: int, right: int, dtype: DTy
 
 def to_planes(picture: Array, top: int, left: int, bottom: int, right: int) -> Planes:
     """Float planes of a window of a picture, shape (3, bottom - top, right - left) in [0, 1]; otherwise as ``cut``."""
-    return cut(picture, top, left, bottom, right, np.float32).transpose(2, 0, 1)
+    return cut(picture, top, left, bottom, right, dtype=np.float32).transpose(2, 0, 1)
 
 
 def add_residual(picture: Array, residual: Planes, result: Array) -> None:

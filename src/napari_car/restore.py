@@ -217,7 +217,7 @@ def restore_steps(
         if coding is None:
             residual = np.zeros((3, *degraded.shape[:2]), np.float32)
         else:
-            seen = cut(picture, *tile.read, session.dtype)
+            seen = cut(picture, *tile.read, dtype=session.dtype)
             residual = session.run(seen, coding)[tile.crop.slices].transpose(2, 0, 1)
         residual = weigh(residual, luma, chroma, blend if isinstance(blend, float) else blend[window])
         if coding is not None and is_consistent:
