@@ -146,7 +146,7 @@ def test_a_file_within_a_limit_has_the_same_pixels(tmp_path: Path) -> None:
 import sys
 from napari_car import memory, open_session, restore_file
 session = open_session(threads=2)
-limit = memory.resident() + 4 * 3200 * 2400 + 60_000_000
+limit = memory.resident() + 4 * 3200 * 2400 + 80_000_000
 restore_file(sys.argv[1], sys.argv[2], session=session, max_memory=limit)
 print(peak() / limit)
 """
