@@ -71,7 +71,7 @@ def cut_windows(image: NDArray[Any]) -> list[Window]:
     if image.ndim < 2 or image.size == 0:
         raise InputError(f"the image has shape {image.shape}; it must be (..., H, W) or (..., H, W, 1 | 3 | 4)")
     pictures = image.reshape(-1, *image.shape[-3:]) if has_channels else image.reshape(-1, *image.shape[-2:], 1)
-    chosen = pictures[_spread(len(pictures), 1, _MAX_PICTURES)]
+    chosen = [pictures[index] for index in _spread(len(pictures), 1, _MAX_PICTURES)]
     per_axis = max(1, round(_MAX_PER_AXIS / np.sqrt(len(chosen))))
     pieces = [
         picture[top : top + _SIZE, left : left + _SIZE]
