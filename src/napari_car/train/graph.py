@@ -63,6 +63,10 @@ class Graph:
         """(1, H, W, C) as (1, C, H, W); onnxruntime undoes it before 8-bit convolutions."""
         return self.node("Transpose", x, perm=[0, 3, 1, 2])
 
+    def channels_last(self, x: str) -> str:
+        """(1, C, H, W) as (1, H, W, C)."""
+        return self.node("Transpose", x, perm=[0, 2, 3, 1])
+
     def unshuffle(self, x: str, side: int, channels: int = 3) -> str:
         """(1, H, W, C) as (1, side² C, H / side, W / side): the rows of a pixel block one after the other."""
         columns = self.reshape(x, 0, 0, -1, side * channels)
@@ -72,9 +76,8 @@ class Graph:
         return self.channels_first(self.node("Unsqueeze", merged, self.constant([0], np.int64)))
 
     def shuffle(self, x: str, side: int, channels: int = 3, output: str | None = None) -> str:
-        """(1, side² C, h, w) as (1, side h, side w, C), the inverse of ``unshuffle``."""
-        last = self.node("Transpose", x, perm=[0, 2, 3, 1])
-        blocks = self.reshape(self.node("Squeeze", last, self.constant([0], np.int64)), 0, 0, side, side * channels)
+        """(1, h, w, side² C) as (1, side h, side w, C), the inverse of ``unshuffle``."""
+        blocks = self.reshape(self.node("Squeeze", x, self.constant([0], np.int64)), 0, 0, side, side * channels)
         rows = self.reshape(self.node("Transpose", blocks, perm=[0, 2, 1, 3]), 1, -1, 0, side * channels)
         return self.reshape(rows, 0, 0, -1, channels, output=output)
 
@@ -119,8 +122,7 @@ def _arcnn(graph: Graph, layers: nn.Sequential, scale: float) -> None:
     x = graph.channels_first("image")
     for convolution, slope in zip(convolutions, _slopes(layers), strict=True):
         x = graph.leaky(graph.conv(x, convolution.weight, _bias(convolution)), slope)
-    x = graph.conv(x, *_widened(last.weight * scale, _bias(last) * scale))
-    _first(graph, graph.node("Transpose", x, perm=[0, 2, 3, 1]), 3, output="residual")
+    _last(graph, x, last.weight * scale, _bias(last) * scale, output="residual")
 
 
 def _fast_arcnn(graph: Graph, layers: nn.Sequential, scale: float) -> None:
@@ -130,20 +132,18 @@ def _fast_arcnn(graph: Graph, layers: nn.Sequential, scale: float) -> None:
     for convolution, weight, slope in zip(convolutions, weights, _slopes(layers), strict=True):
         x = graph.leaky(graph.conv(x, weight, _bias(convolution)), slope)
     last = cast(nn.ConvTranspose2d, layers[-1])
-    x = graph.conv(x, *_widened(polyphase_transposed(last.weight) * scale, _bias(last).repeat(4) * scale))
-    first = _first(graph, graph.node("Transpose", x, perm=[0, 2, 3, 1]), 12)
-    graph.shuffle(graph.channels_first(first), 2, output="residual")
+    x = _last(graph, x, polyphase_transposed(last.weight) * scale, _bias(last).repeat(4) * scale)
+    graph.shuffle(x, 2, output="residual")
 
 
-def _widened(weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
-    """Weight and bias with zeros for more channels, up to 16: fewer take onnxruntime's slow way."""
-    more = 16 - len(weight)
-    return nn.functional.pad(weight, [0] * 7 + [more]), nn.functional.pad(bias, [0, more])
-
-
-def _first(graph: Graph, x: str, count: int, output: str | None = None) -> str:
-    """The first of the channels, which come last."""
-    return graph.node("Slice", x, *(graph.constant([n], np.int64) for n in (0, count, 3)), output=output)
+def _last(graph: Graph, x: str, weight: Tensor, bias: Tensor, output: str | None = None) -> str:
+    """The last convolution, channels last; it is given 16 of them, since fewer take onnxruntime's slow way."""
+    count = len(weight)
+    more = max(0, 16 - count)
+    weight, bias = (nn.functional.pad(values, [0] * (2 * values.dim() - 1) + [more]) for values in (weight, bias))
+    x = graph.channels_last(graph.conv(x, weight, bias))
+    first = (graph.constant([n], np.int64) for n in (0, count, 3))
+    return graph.node("Slice", x, *first, output=output) if more else x
 
 
 def _slopes(layers: nn.Sequential) -> list[nn.PReLU]:
@@ -171,7 +171,7 @@ def _carnet(graph: Graph, network: CarNet) -> None:
             up = cast(nn.Conv2d, network.ups[i - len(network.downs) - 1])
             fine = up.out_channels // 4
             x = graph.conv(x, _colours_last(up.weight, 2), _colours_last(_bias(up), 2))
-            x = graph.node("Add", graph.channels_first(graph.shuffle(x, 2, fine)), skips.pop())
+            x = graph.node("Add", graph.channels_first(graph.shuffle(graph.channels_last(x), 2, fine)), skips.pop())
         for block in cast(Iterable[Block], stage):
             inner = graph.node("Relu", graph.conv(x, block.first.weight, _bias(block.first)))
             x = graph.node("Add", x, graph.conv(inner, block.second.weight, _bias(block.second)))
@@ -180,7 +180,7 @@ def _carnet(graph: Graph, network: CarNet) -> None:
             down = cast(nn.Conv2d, network.downs[i])
             x = graph.conv(x, down.weight, _bias(down), stride=2)
     tail = network.tail
-    x = graph.conv(x, _colours_last(tail.weight, side), _colours_last(_bias(tail), side))
+    x = _last(graph, x, _colours_last(tail.weight, side), _colours_last(_bias(tail), side))
     graph.node("Mul", graph.shuffle(x, side), _residual_scale(graph), output="residual")
 
 
@@ -204,7 +204,7 @@ def _told(graph: Graph, network: CarNet) -> str:
     known = 3 * network.unshuffle**2
     weight, bias = network.head.weight[:, known:], _bias(network.head)
     told = graph.conv(graph.node("Concat", planes, phase, axis=1), weight, bias, output=TOLD)
-    told = graph.node("Transpose", told, perm=[0, 2, 3, 1])
+    told = graph.channels_last(told)
     shape = graph.node("Div", graph.node("Shape", "image"), graph.constant(network.unshuffle, np.int64))
     middle = graph.constant(np.arange(period, 2 * period), np.int64)
     for axis in (2, 1):  # rows last: they are copied whole
