@@ -64,6 +64,26 @@ def test_sample_estimate_preview_run_cancel(shown, finish, photo, qtbot) -> None
     assert like(canvas(viewer), restored)
 
 
+def test_what_is_drawn_after_the_preview_was_left(shown, finish, photo, qtbot) -> None:
+    viewer, dock = shown
+    for _ in range(2):
+        dock.preview_button.setChecked(True)
+        finish(dock)
+        qtbot.wait(100)
+        dock.preview_button.setChecked(False)
+        for _ in range(5):  # napari's process would end here, had its layers been freed beside the canvas
+            viewer.scene.camera.zoom *= 1.02
+            qtbot.wait(20)
+        extra = viewer.add_image(photo[..., 0], rgb=False)
+        qtbot.wait(50)
+        viewer.scene.camera.zoom *= 1.02
+        qtbot.wait(50)
+        extra.visible = False
+    match_pixels(viewer)
+    qtbot.wait(50)
+    assert like(canvas(viewer), photo)
+
+
 def test_the_divider_follows_mouse_and_slider(shown, finish, photo, qtbot) -> None:
     viewer, dock = shown
     dock.preview_button.setChecked(True)

@@ -9,6 +9,8 @@ from typing import Any
 from napari.components import ViewerModel
 from napari.layers import Image
 from qtpy.QtCore import QObject, Signal
+from qtpy.QtOpenGLWidgets import QOpenGLWidget
+from qtpy.QtWidgets import QWidget
 from superqt.utils import qdebounced
 
 from napari_car.cards import ModelCard
@@ -46,17 +48,18 @@ class Preview(QObject):
     ask
         Gives the layer, the model's card and what a run would do now; None where nothing can be done.
     parent
-        The Qt object that owns it.
+        The widget that owns it, docked in the viewer's window.
     """
 
     moved = Signal(float)  # the divider, 0..1 of what is visible
     said = Signal(str)
 
     def __init__(
-        self, viewer: ViewerModel, ask: Callable[[], tuple[Image, ModelCard, Run] | None], parent: QObject
+        self, viewer: ViewerModel, ask: Callable[[], tuple[Image, ModelCard, Run] | None], parent: QWidget
     ) -> None:
         super().__init__(parent)
         self._viewer, self._ask = viewer, ask
+        self._canvases: list[QOpenGLWidget] = []
         self._job: Job | None = None
         self._piece: Piece | None = None
         self._shown: Image | None = None
@@ -76,6 +79,7 @@ class Preview(QObject):
         if self._is_on:
             return
         self._is_on = True
+        self._canvases = canvases(self.parent())
         for emitter in self._emitters():
             emitter.connect(self.refresh)
         self.refresh()
@@ -173,10 +177,14 @@ class Preview(QObject):
     def _clear(self) -> None:
         """Take the layers of the preview away."""
         self._piece = None
-        self._divider.remove()
         self._remove_shown()
+        self._divider.remove()
 
     def _remove_shown(self) -> None:
+        for canvas in self._canvases:
+            # napari frees what a layer holds in OpenGL in whatever context is current: in that of another widget it
+            # would leave drivers such as Mesa's with freed buffers, and the next drawing would end the process.
+            canvas.makeCurrent()
         layers = self._viewer.layers
         if self._shown is not None and self._shown in layers:
             active = layers.selection.active
@@ -184,3 +192,11 @@ class Preview(QObject):
             if active in layers:
                 layers.selection.active = active
         self._shown = None
+
+
+def canvases(widget: QWidget) -> list[QOpenGLWidget]:
+    """What is drawn by OpenGL in the window that a widget is docked in, or was torn off from."""
+    while widget.parentWidget() is not None:
+        widget = widget.parentWidget()
+    found: list[QOpenGLWidget] = widget.findChildren(QOpenGLWidget)
+    return found
