@@ -21,6 +21,7 @@ COMMANDS = {
     "models": ("napari_car.cli.models", "list the bundled models"),
     "info": ("napari_car.cli.info", "tell how a picture was compressed"),
     "verify": ("napari_car.cli.verify", "check a restored picture against its file"),
+    "compare": ("napari_car.cli.compare", "show before and after in a page for the browser"),
     "gimp": ("napari_car.gimp.command", "put the filter into GIMP 3, or find out what is wrong with it"),
     "evaluate": ("napari_car.evaluate", "measure models on a data set"),
     "train": ("napari_car.train.command", "train a network (needs the train extra)"),
