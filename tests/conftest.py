@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
@@ -57,4 +57,13 @@ def photo(photo_file: bytes) -> NDArray[np.uint8]:
 @pytest.fixture(scope="session")
 def session() -> Session:
     """The default model on the CPU."""
-    return open_session(provider="cpu")
+    return open_session(provider="cpu", precision="int8")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _forgotten_speeds(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep what is measured here out of the folder of the person who runs the tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        for variable in ("XDG_CACHE_HOME", "LOCALAPPDATA"):
+            patch.setenv(variable, str(tmp_path_factory.mktemp("cache")))
+        yield

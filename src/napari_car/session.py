@@ -1,4 +1,4 @@
-"""Sessions: a model opened on an execution provider. The only file that imports onnxruntime."""
+"""Sessions: a model opened on an execution provider, held against its card."""
 
 from __future__ import annotations
 
@@ -11,27 +11,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_car.cards import ModelCard, Weights, load_card
+from napari_car.choice import candidates, choose
 from napari_car.errors import InferenceError, InputError, ModelError
 from napari_car.jpeg.coding import Coding
 from napari_car.pixels import Array, Planes
+from napari_car.providers import PROVIDERS, check_provider, open_graph
 
 if TYPE_CHECKING:
     import onnxruntime
 
 logger = logging.getLogger(__name__)
-
-PROVIDERS = {
-    "cuda": ("CUDAExecutionProvider", "pip install onnxruntime-gpu in place of onnxruntime"),
-    "directml": ("DmlExecutionProvider", "pip install onnxruntime-directml in place of onnxruntime"),
-    "coreml": ("CoreMLExecutionProvider", "it comes with onnxruntime on macOS"),
-    "openvino": ("OpenVINOExecutionProvider", "pip install onnxruntime-openvino in place of onnxruntime"),
-    "webgpu": ("WebGpuExecutionProvider", "pip install onnxruntime-webgpu in place of onnxruntime"),
-    "cpu": ("CPUExecutionProvider", "it comes with every onnxruntime"),
-}
-"""Execution providers by the name a person gives, best first: onnxruntime's name, and how to get it."""
-
-INT8_PROVIDERS = ("cpu", "openvino")
-"""Providers on which the int8 weights are the fast ones; the others take fp32."""
 
 
 class Session:
@@ -109,11 +98,11 @@ class Session:
             if weights.file not in self._opened:
                 session = _open_weights(self.card, weights, self.provider)
                 running = session.get_providers()[0]
-                if running != PROVIDERS[self.provider][0]:
+                if running != PROVIDERS[self.provider].full:
                     logger.warning(
                         "provider %s did not start; model %s runs on %s", self.provider, self.card.id, running
                     )
-                    self.provider = next(name for name, (full, _) in PROVIDERS.items() if full == running)
+                    self.provider = next(name for name, known in PROVIDERS.items() if known.full == running)
                 self._opened[weights.file] = session
             return self._opened[weights.file]
 
@@ -128,9 +117,9 @@ def open_session(
     model_id
         Of ``list_models``; the default model for None.
     provider
-        A key of ``PROVIDERS``, or "auto" for the best that the installed onnxruntime offers.
+        A key of ``PROVIDERS``, or "auto": the fastest of those that are installed.
     precision
-        "int8", "fp32", or "auto": int8 where it is the faster one.
+        "int8", "fp32", or "auto": the faster one. What is fastest is measured once for a machine and a model.
     threads
         Tiles that are run side by side; as many as there are cores for None.
 
@@ -143,48 +132,26 @@ def open_session(
 
     Examples
     --------
-    >>> open_session("arcnn", provider="cpu", threads=1)
+    >>> open_session("arcnn", provider="cpu", precision="int8", threads=1)
     Session('arcnn', provider='cpu', precision='int8', threads=1)
     """
     card = load_card(model_id)
     if threads is not None and threads < 1:
         raise InputError(f"threads is {threads}; it must be at least 1")
-    chosen = _choose_provider(provider)
-    if precision == "auto":
-        precision = "int8" if chosen in INT8_PROVIDERS and "int8" in card.precisions else card.precisions[-1]
-    if precision not in card.precisions:
+    if provider != "auto":
+        check_provider(provider)
+    if precision not in ("auto", *card.precisions):
         raise ModelError(f"model {card.id!r} has no {precision} weights; it has {', '.join(card.precisions)}")
-    logger.info("model %s runs in %s on %s", card.id, precision, chosen)
-    return Session(card, chosen, precision, threads or count_cores())
-
-
-def _choose_provider(provider: str) -> str:
-    """The provider asked for, or the best there is."""
-    if provider != "auto" and provider not in PROVIDERS:
-        raise InputError(f"provider is {provider!r}; it is 'auto' or one of {', '.join(PROVIDERS)}")
-    installed = _onnxruntime().get_available_providers()
-    offered = [name for name, (full, _) in PROVIDERS.items() if full in installed]
-    if provider == "auto":
-        return offered[0]
-    if provider not in offered:
-        raise InputError(
-            f"provider {provider!r} is not in the installed onnxruntime, which offers {', '.join(offered)}; "
-            f"to get it: {PROVIDERS[provider][1]}"
-        )
-    return provider
+    chosen = choose(card, candidates(card, provider, precision))
+    logger.info("model %s runs in %s", card.id, chosen)
+    return Session(card, chosen.provider, chosen.precision, threads or count_cores())
 
 
 def _open_weights(card: ModelCard, weights: Weights, provider: str) -> onnxruntime.InferenceSession:
     """Open one file on one provider and hold its inputs against the card."""
-    ort = _onnxruntime()
     content = card.read(weights)
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 3
-    providers = list(dict.fromkeys([PROVIDERS[provider][0], PROVIDERS["cpu"][0]]))
     try:
-        session = ort.InferenceSession(content, options, providers=providers)
+        session = open_graph(content, provider)
     except Exception as error:  # onnxruntime raises classes of its own
         raise ModelError(f"model {card.id!r}: {weights.file} cannot be opened by onnxruntime: {error}") from error
     expected = ["image", "condition"] if card.conditioning else ["image"]
@@ -216,10 +183,3 @@ def count_cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
-
-
-def _onnxruntime() -> Any:
-    """The onnxruntime module, imported when a session is first asked for."""
-    import onnxruntime
-
-    return onnxruntime

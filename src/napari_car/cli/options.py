@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 
 from napari_car.cards import DEFAULT_MODEL
+from napari_car.providers import PROVIDERS
 from napari_car.restore_file import FileOptions
-from napari_car.session import PROVIDERS
 
 
 def add_file_options(parser: argparse.ArgumentParser) -> None:

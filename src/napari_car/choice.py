@@ -1,0 +1,175 @@
+"""Which provider and precision are the fastest here: measured once, and remembered for machine and model file."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import platform
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from napari_car import providers
+from napari_car.cards import ModelCard
+from napari_car.jpeg.coding import Coding
+from napari_car.pixels import Planes
+
+logger = logging.getLogger(__name__)
+
+SIDE = 256
+"""Of the tile that is measured, px."""
+
+REPEATS = 4
+MARGIN = 1.1
+"""How much faster than those before it a candidate must be: what is measured here trembles."""
+
+TOLERANCE = 0.5
+"""Of a residual's rms, by which it may differ from fp32 on the CPU; int8 differs by 0.1, wrong arithmetic by more."""
+
+
+class Candidate(NamedTuple):
+    """A way to run a model."""
+
+    provider: str
+    precision: str
+
+    def __str__(self) -> str:
+        return f"{self.precision} on {self.provider}"
+
+
+def candidates(card: ModelCard, provider: str, precision: str) -> list[Candidate]:
+    """Ways to run a model with what was asked for, either of it "auto"; int8 on the CPU first, which needs no proof."""
+    names = providers.offered() if provider == "auto" else [provider]
+    found = [
+        Candidate(name, kind)
+        for name in names
+        for kind in (card.precisions if precision == "auto" else [precision])
+        if precision != "auto" or kind in providers.PROVIDERS[name].precisions
+    ]
+    return sorted(found or [Candidate(names[0], card.precisions[-1])], key=lambda way: way.provider != "cpu")
+
+
+def choose(card: ModelCard, among: Sequence[Candidate]) -> Candidate:
+    """The fastest candidate, by a measurement that is remembered; the only one where there is but one."""
+    if len(among) == 1:
+        return among[0]
+    seconds = measured(card, among)
+    best = next(candidate for candidate in among if str(candidate) in seconds)
+    for candidate in among:
+        if seconds.get(str(candidate), np.inf) * MARGIN < seconds[str(best)]:
+            best = candidate
+    return best
+
+
+def measured(card: ModelCard, among: Sequence[Candidate]) -> dict[str, float]:
+    """Seconds that each candidate takes for a tile of `SIDE` px squared; those that fail or go wrong are left out."""
+    key = _key(card, among)
+    memory = _recall()
+    if key not in memory:
+        memory[key] = _measure(card, among)
+        _remember(memory)
+    return memory[key]
+
+
+def _measure(card: ModelCard, among: Sequence[Candidate]) -> dict[str, float]:
+    """Run the candidates by turns; the best of a few repeats counts."""
+    runs: dict[str, Callable[[], Planes]] = {}
+    for candidate in among:
+        try:
+            runs[str(candidate)] = run = _runner(card, candidate)
+            run()
+        except Exception as error:  # of onnxruntime's own classes
+            logger.info("model %s cannot run in %s: %s", card.id, candidate, " ".join(str(error).split()))
+            runs.pop(str(candidate), None)
+    exact = _runner(card, Candidate("cpu", card.precisions[-1]))()
+    wrong = {name for name, run in runs.items() if _rms(run() - exact) > TOLERANCE * _rms(exact)}
+    for name in wrong:
+        logger.warning("model %s comes out wrong in %s, which is not used", card.id, name)
+    seconds = dict.fromkeys([name for name in runs if name not in wrong] or runs, np.inf)
+    for _ in range(REPEATS):
+        for name in seconds:
+            if seconds[name] < 3 * min(seconds.values()) or seconds[name] == np.inf:
+                start = time.perf_counter()
+                runs[name]()
+                seconds[name] = min(seconds[name], time.perf_counter() - start)
+    return {name: round(value, 6) for name, value in seconds.items()}
+
+
+def _runner(card: ModelCard, candidate: Candidate) -> Callable[[], Planes]:
+    """A run of the network on a blocky picture."""
+    coding = Coding.from_quality(20)
+    weights = card.nearest(coding.quality, candidate.precision)
+    session = providers.open_graph(card.read(weights), candidate.provider)
+    blocks = np.random.default_rng(0).integers(60, 196, (1, SIDE // 16, SIDE // 16, 3), np.uint8)
+    image = blocks.repeat(16, axis=1).repeat(16, axis=2)
+    feed = {"image": image if candidate.precision == "int8" else image / np.float32(255)}
+    if card.conditioning:
+        feed["condition"] = np.array([[getattr(coding, name) for name in card.conditioning]], np.float32)
+
+    def run() -> Planes:
+        residual: Planes = session.run(["residual"], feed)[0]
+        return residual
+
+    return run
+
+
+def _rms(values: Planes) -> float:
+    """Root of the mean square."""
+    return float(np.sqrt(np.mean(values**2)))
+
+
+def _key(card: ModelCard, among: Sequence[Candidate]) -> str:
+    """What a measurement holds for: processor, onnxruntime, files and candidates."""
+    files = [card.nearest(20, precision).sha256 for precision in card.precisions]
+    facts = [_processor(), providers.load().__version__, *files, *map(str, among)]
+    return f"{card.id} {hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]}"
+
+
+def _processor() -> str:
+    """Name and instruction sets of the processor, as far as the system tells."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
+    except OSError:
+        lines = []
+    told = sorted({line for line in lines if line.startswith(("model name", "flags", "Features", "CPU part"))})
+    return "\n".join([platform.machine(), platform.processor(), *told])
+
+
+def memory_file() -> Path:
+    """Where measurements are remembered: in the folder for caches that the platform has."""
+    home = Path.home()
+    if sys.platform == "win32":
+        folder = Path(os.environ.get("LOCALAPPDATA", home / "AppData" / "Local"))
+    elif sys.platform == "darwin":
+        folder = home / "Library" / "Caches"
+    else:
+        folder = Path(os.environ.get("XDG_CACHE_HOME") or home / ".cache")
+    return folder / "napari-car" / "speed.json"
+
+
+def _recall() -> dict[str, dict[str, float]]:
+    """What was measured before; nothing where that cannot be read."""
+    try:
+        memory = json.loads(memory_file().read_text("utf-8"))
+        return {str(key): {str(name): float(s) for name, s in row.items()} for key, row in memory.items() if row}
+    except (OSError, ValueError, AttributeError, RuntimeError):  # RuntimeError: there is no home
+        return {}
+
+
+def _remember(memory: dict[str, dict[str, float]]) -> None:
+    """Write the measurements whole or not at all; a folder that cannot be written is no failure."""
+    try:
+        file = memory_file()
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile("w", dir=file.parent, delete=False, encoding="utf-8") as partial:
+            json.dump(memory, partial, indent=1)
+        os.replace(partial.name, file)
+    except (OSError, RuntimeError) as error:
+        logger.info("the measured speeds cannot be remembered: %s", error)

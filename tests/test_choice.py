@@ -1,0 +1,135 @@
+"""What a model runs on: the fastest that comes out right, measured once and remembered."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from napari_car import choice, load_card, open_session, providers
+from napari_car.choice import Candidate, choose
+
+INT8, FP32, OTHER = Candidate("cpu", "int8"), Candidate("cpu", "fp32"), Candidate("webgpu", "fp32")
+ALL = (INT8, FP32, OTHER)
+CARD = load_card("car-s")
+
+
+@pytest.fixture(autouse=True)
+def memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A file of measurements that does not exist yet."""
+    file = tmp_path / "deep" / "speed.json"
+    monkeypatch.setattr(choice, "memory_file", lambda: file)
+    return file
+
+
+def measuring(monkeypatch: pytest.MonkeyPatch, *seconds: float) -> list[str]:
+    """Let the candidates take these times; returns the ids of models that were measured."""
+    asked: list[str] = []
+
+    def measure(card: Any, among: Any) -> dict[str, float]:
+        asked.append(card.id)
+        return {str(way): s for way, s in zip(among, seconds, strict=True) if s < 9}
+
+    monkeypatch.setattr(choice, "_measure", measure)
+    return asked
+
+
+@pytest.mark.parametrize(
+    ("seconds", "best"),
+    [
+        ((1.0, 3.0, 2.0), INT8),
+        ((3.0, 1.0, 2.0), FP32),  # a processor without instructions for 8 bits
+        ((2.0, 3.0, 1.0), OTHER),
+        ((1.0, 3.0, 0.95), INT8),  # too near to be told apart
+        ((9.0, 3.0, 2.0), OTHER),  # the first failed
+    ],
+)
+def test_the_fastest_is_taken(seconds: tuple[float, ...], best: Candidate, monkeypatch: pytest.MonkeyPatch) -> None:
+    measuring(monkeypatch, *seconds)
+    assert choose(CARD, ALL) == best
+
+
+def test_one_candidate_is_not_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = measuring(monkeypatch)
+    assert choose(CARD, [FP32]) == FP32
+    assert not asked
+
+
+def test_what_was_measured_is_remembered_for_these_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = measuring(monkeypatch, 2.0, 1.0, 3.0)
+    assert [choose(CARD, ALL) for _ in range(3)] == [FP32] * 3
+    assert asked == ["car-s"]
+    choose(replace(CARD, weights=tuple(replace(w, sha256="0" * 64) for w in CARD.weights)), ALL)
+    choose(load_card("arcnn"), ALL)
+    assert asked == ["car-s", "car-s", "arcnn"]
+    choose(CARD, ALL)
+    assert len(asked) == 3
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"x": 3}', "\xff"])
+def test_a_damaged_memory_is_measured_anew(content: str, memory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = measuring(monkeypatch, 2.0, 1.0, 3.0)
+    memory.parent.mkdir()
+    memory.write_text(content, "latin-1")
+    assert choose(CARD, ALL) == FP32
+    assert choose(CARD, ALL) == FP32
+    assert len(asked) == 1
+
+
+def test_a_memory_that_cannot_be_written_is_no_failure(memory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    measuring(monkeypatch, 2.0, 1.0, 3.0)
+    memory.parent.write_text("a file where the folder should be")
+    assert choose(CARD, ALL) == FP32
+
+
+def opening(monkeypatch: pytest.MonkeyPatch, change: Callable[[Any], Any]) -> None:
+    """Let webgpu compute what the CPU does in no time, with ``change`` done to it."""
+    open_graph, results = providers.open_graph, {}
+
+    class Quick:
+        def __init__(self, content: bytes) -> None:
+            self.content = content
+
+        def run(self, names: Any, feed: Any) -> Any:
+            if self.content not in results:
+                results[self.content] = open_graph(self.content, "cpu").run(names, feed)
+            return [change(results[self.content][0])]
+
+    monkeypatch.setattr(
+        providers, "open_graph", lambda content, name: Quick(content) if name == "webgpu" else open_graph(content, name)
+    )
+
+
+def test_a_quick_one_that_is_right_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    opening(monkeypatch, lambda residual: residual)
+    assert choose(CARD, ALL) == OTHER
+
+
+def test_a_quick_one_that_is_wrong_is_not_taken(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    opening(monkeypatch, np.zeros_like)
+    with caplog.at_level(logging.WARNING, "napari_car"):
+        assert choose(CARD, ALL).provider == "cpu"
+    assert "comes out wrong in fp32 on webgpu" in caplog.text
+
+
+def test_one_that_fails_is_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    opening(monkeypatch, lambda residual: residual.no_such_thing)
+    assert choose(CARD, ALL).provider == "cpu"
+
+
+def test_what_is_asked_for_is_obeyed(monkeypatch: pytest.MonkeyPatch) -> None:
+    measuring(monkeypatch, 1.0, 2.0)
+    assert open_session("car-s", provider="cpu").precision == "int8"
+    assert open_session("car-s", precision="fp32").precision == "fp32"
+
+
+def test_int8_is_near_enough_to_be_taken_here() -> None:
+    """On this machine neither candidate is wrong: an arithmetic that overflows would be."""
+    assert choice.measured(CARD, [INT8, FP32]).keys() == {"int8 on cpu", "fp32 on cpu"}
