@@ -309,3 +309,11 @@ def test_side_by_side_shows_the_same_place_twice(opened: Browser) -> None:
     first, second = (seen[:, middle - 40 : middle + 40] for middle in (width // 4, 3 * width // 4))
     assert np.abs(first - second).mean() < 12, "the same place"
     assert np.abs(first - second).max() > 0, "of two pictures"
+
+
+def test_it_fits_a_telephone(opened: Browser) -> None:
+    opened("Emulation.setDeviceMetricsOverride", width=390, height=760, deviceScaleFactor=2, mobile=True)
+    assert opened.shows("document.documentElement.scrollWidth <= innerWidth && innerWidth <= 390")
+    assert opened.run(
+        "[...document.querySelectorAll('button')].every(b => b.getBoundingClientRect().right <= innerWidth)"
+    )
