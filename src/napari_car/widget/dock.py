@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Generator
 from pathlib import Path
 
 from napari.layers import Image
 from napari.utils.notifications import show_info
 from napari.viewer import Viewer
-from qtpy.QtCore import QEvent, Qt
+from qtpy.QtCore import QEvent, Qt, QTimer
 from qtpy.QtWidgets import (
     QApplication,
     QFileDialog,
@@ -27,7 +28,7 @@ from napari_car.diagnosis import Diagnosis
 from napari_car.widget.form import Form, note
 from napari_car.widget.job import Job
 from napari_car.widget.preview import Preview
-from napari_car.widget.result import Outcome, Shown, show
+from napari_car.widget.result import Outcome, Shown, show_steps
 from napari_car.widget.run import Run, diagnose_steps
 from napari_car.widget.source import Source
 from napari_car.widget.where import where_map
@@ -58,6 +59,8 @@ class RestoreDock(QWidget):
         self._finding: Job | None = None
         self._diagnosis: Diagnosis | None = None
         self._last: Shown | None = None
+        self._showing: Generator[None, None, Shown] | None = None
+        self._turn = QTimer(self, singleShot=True, timeout=self._show_more)  # with the loop's other work between
         self._code = ""
         self._is_waiting = False
         self._find = qdebounced(self._find_now, timeout=SETTLE_MS)
@@ -125,7 +128,7 @@ class RestoreDock(QWidget):
         if self._finding is not None and not self._finding.is_over:
             self._finding.cancel()
         self._find.cancel()
-        self._is_waiting = False
+        self._is_waiting, self._showing = False, None
         self.form.disconnect_viewer()
         for key in KEYS:
             self._viewer.bind_key(key, None)
@@ -139,6 +142,7 @@ class RestoreDock(QWidget):
         """Whether a run is under way, or a picture being looked at."""
         return (
             self._is_waiting
+            or self._showing is not None
             or any(job is not None and not job.is_over for job in (self._job, self._finding))
             or self.preview.is_busy
         )
@@ -170,7 +174,7 @@ class RestoreDock(QWidget):
     def run(self) -> None:
         """Restore the layer, in a thread."""
         layer = self.form.layer
-        if layer is None or self._job is not None:
+        if layer is None or self._job is not None or self._showing is not None:
             return
         settings = self.form.settings
         settings.remember()
@@ -229,10 +233,21 @@ class RestoreDock(QWidget):
         self.form.show_found(diagnosis.sentence)
 
     def _show_outcome(self, layer: Image, outcome: Outcome) -> None:
-        self._last = show(self._viewer, layer, outcome, self._last if self.form.settings.is_update else None)
         self._code = outcome.code
-        self.copy_button.setEnabled(True)
-        self._say("Done.")
+        self._showing = show_steps(self._viewer, layer, outcome, self._last if self.form.settings.is_update else None)
+        self._show_more()
+
+    def _show_more(self) -> None:
+        """Show what is next of the outcome, and the rest in later turns of the event loop."""
+        if self._showing is None:
+            return
+        try:
+            next(self._showing)
+            self._turn.start()
+        except StopIteration as stop:
+            self._last, self._showing = stop.value, None
+            self.copy_button.setEnabled(True)
+            self._say("Done.")
 
     def _show_progress(self, done: int, total: int, left: float) -> None:
         self.bar.setRange(0, total)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -69,35 +69,24 @@ def change(pixels: Any, restored: Any, is_rgb: bool) -> Any:
     return residual[..., :3] @ LUMA if is_rgb else residual
 
 
-def show(viewer: ViewerModel, layer: Image, outcome: Outcome, last: Shown | None) -> Shown:
-    """Show an outcome in the layers of ``last`` if they are there and fit, or else in new ones above their source."""
-    fits = last is not None and last.source is layer
+def show_steps(viewer: ViewerModel, layer: Image, outcome: Outcome, last: Shown | None) -> Generator[None, None, Shown]:
+    """Show an outcome in the layers of ``last`` if they are there and fit, or else in new ones above their source.
+
+    Each step is what napari does at one go: making a layer, uploading its pixels. Between steps its loop may run.
+    """
+    into = last if last is not None and last.source is layer else None
     look = carried(layer, outcome.corner) | {"metadata": {**layer.metadata, RECORD: outcome.record}}
-    look["multiscale"] = layer.multiscale
-    restored = _put(
-        viewer,
-        layer,
-        last.restored if last and fits else None,
-        outcome.restored,
-        look | {"name": f"{layer.name} [car]"},
-    )
+    look |= {"multiscale": layer.multiscale, "name": f"{layer.name} [car]"}
+    restored = _put(viewer, layer, into.restored if into else None, outcome.restored, look)
+    yield
+    restored.visible = True
     residual = None
     if outcome.residual is not None:
+        yield
         plain = {key: value for key, value in look.items() if key not in NOT_OF_A_RESIDUAL}
-        residual = _put(
-            viewer,
-            layer,
-            last.residual if last and fits else None,
-            outcome.residual,
-            plain
-            | {
-                "name": f"{layer.name} [car residual]",
-                "rgb": False,
-                "colormap": "PiYG",
-                "contrast_limits": (-RESIDUAL_SPAN, RESIDUAL_SPAN),
-            },
-        )
-        residual.visible = False
+        plain |= {"name": f"{layer.name} [car residual]", "rgb": False, "colormap": "PiYG"}
+        plain |= {"contrast_limits": (-RESIDUAL_SPAN, RESIDUAL_SPAN)}
+        residual = _put(viewer, layer, into.residual if into else None, outcome.residual, plain)
     if layer in viewer.layers:
         viewer.layers.selection.active = layer
     return Shown(layer, restored, residual)
@@ -125,12 +114,12 @@ def carried(layer: Image, corner: Sequence[float] = (), zoom: Sequence[float] = 
 
 
 def _put(viewer: ViewerModel, source: Image, into: Image | None, data: Any, state: dict[str, Any]) -> Image:
-    """Put data into a layer if it is still there and of that shape, or else into a new one above the source."""
+    """Put data into a layer if it is still there and of that shape, or else into a new, hidden one above the source."""
     if into is not None and into in viewer.layers and into.multiscale == state["multiscale"]:
         first = data[0] if into.multiscale else data
         if first.shape == (into.data[0] if into.multiscale else into.data).shape:
             into.data, into.metadata, into.translate = data, state["metadata"], state["translate"]
             return into
-    layer = Image(data, **state)
+    layer = Image(data, **state, visible=False)
     viewer.layers.insert(viewer.layers.index(source) + 1 if source in viewer.layers else len(viewer.layers), layer)
     return layer
