@@ -10,10 +10,11 @@ from napari.utils import progress
 from napari.utils.notifications import notification_manager
 from qtpy.QtCore import QObject, QTimer
 
-from napari_car import InputError, Session
+from napari_car import InputError, Session, list_models
 from napari_car.widget.dock import duration
 from napari_car.widget.form import MANUAL
 from napari_car.widget.job import Job
+from napari_car.widget.run import MIN_TILE, TILE_MACS, tile_side
 
 
 @pytest.fixture
@@ -73,6 +74,12 @@ def test_cancel_takes_effect_at_once(open_dock, finish, qtbot) -> None:
     qtbot.waitUntil(lambda: not worker.is_running, timeout=10_000)
     assert len(viewer.layers) == 1
     assert not list(progress._all_instances)
+
+
+@pytest.mark.parametrize("card", list_models(), ids=lambda card: card.id)
+def test_no_tile_keeps_a_cancel_waiting(card) -> None:
+    side = tile_side(card) + 2 * card.halo
+    assert side**2 * card.kmac_per_px * 1000 <= TILE_MACS or side <= max(MIN_TILE, 2 * card.halo) + 2 * card.halo
 
 
 def test_the_activity_dock_cancels_too(open_dock, qtbot) -> None:

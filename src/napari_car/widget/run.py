@@ -23,8 +23,11 @@ from napari_car.widget.result import Outcome, change
 from napari_car.widget.settings import Settings
 from napari_car.widget.source import Source
 
-TILE = 256
-"""Side of the tiles, px: small enough that each is done, and a cancel seen, within a fraction of a second."""
+MAX_TILE, MIN_TILE = 256, 128
+"""Sides of the tiles, px: small enough that each is done, and a cancel seen, within a fraction of a second."""
+
+TILE_MACS = 4e9
+"""Most multiplications for one tile, its halo included: about 0.1 s of a core of 2020."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,7 +101,7 @@ class Run:
             "luma": settings.luma,
             "chroma": settings.chroma,
             "consistent": settings.is_consistent,
-            "tile": TILE,
+            "tile": tile_side(session.card),
         }
 
     def _eager_steps(self, options: Options) -> Steps[tuple[Any, Any]]:
@@ -123,6 +126,19 @@ class Run:
             pixels.append(array)
             restored.append(lazy)
         return (pixels, restored) if source.is_multiscale else (pixels[0], restored[0])
+
+
+def tile_side(card: ModelCard) -> int:
+    """Side of the tiles for a model, px: smaller for a slow one, but not so small that all is halo.
+
+    Examples
+    --------
+    >>> from napari_car.cards import load_card
+    >>> tile_side(load_card("fast-arcnn")), tile_side(load_card("arcnn"))
+    (256, 160)
+    """
+    side = int((TILE_MACS / (1000 * card.kmac_per_px)) ** 0.5) - 2 * card.halo
+    return min(max(side // 16 * 16, 2 * card.halo, MIN_TILE), MAX_TILE)
 
 
 def diagnose_steps(source: Source, card: ModelCard) -> Steps[Diagnosis]:
