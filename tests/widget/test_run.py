@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import subprocess
 import sys
 
@@ -102,6 +103,21 @@ def test_the_plane_shown_alone_stands_where_it_stood(open_dock, finish, photo) -
     assert result.data.shape == (1, *photo.shape[:2])
     np.testing.assert_allclose(result.data_to_world((0, 0, 0)), layer.data_to_world((1, 0, 0)))
     np.testing.assert_array_equal(result.data[0], restore(stack[1], quality=dock.form.quality.value()))
+
+
+def test_a_plane_restored_alone_is_looked_at_alone(open_dock, finish, reference, to_jpeg) -> None:
+    stack = np.stack([np.asarray(Image.open(io.BytesIO(to_jpeg(reference, quality=quality)))) for quality in (10, 50)])
+    viewer, dock = open_dock()
+    viewer.add_image(stack, rgb=True)
+    dock.form.planes.setCurrentText(CURRENT)
+    for plane, quality in enumerate((10, 50)):
+        viewer.dims.set_current_step(0, plane)
+        finish(dock)
+        assert f"about quality {quality} " in dock.form.found.text()
+        dock.run()
+        finish(dock)
+        np.testing.assert_array_equal(viewer.layers[1].data[0], restore(stack[plane]))
+        viewer.layers.pop(1)
 
 
 def test_multiscale_comes_back_multiscale(open_dock, finish, photo) -> None:

@@ -102,6 +102,7 @@ class RestoreDock(QWidget):
         """Let form, preview and slider tell of changes."""
         self.form.looked_at_changed.connect(self.find)
         self.form.changed.connect(self.preview.refresh)
+        self._viewer.dims.events.current_step.connect(self._find_plane)
         self.preview_button.toggled.connect(self._toggle_preview)
         self.divider.valueChanged.connect(lambda percent: self.preview.divide(percent / 100))
         self.preview.moved.connect(self._follow_divider)
@@ -130,6 +131,7 @@ class RestoreDock(QWidget):
         self._find.cancel()
         self._is_waiting, self._showing = False, None
         self.form.disconnect_viewer()
+        self._viewer.dims.events.current_step.disconnect(self._find_plane)
         for key in KEYS:
             self._viewer.bind_key(key, None)
 
@@ -155,6 +157,11 @@ class RestoreDock(QWidget):
         self._is_waiting = True
         self._find()
 
+    def _find_plane(self, _: object = None) -> None:
+        """Look anew where the plane that is shown counts by itself."""
+        if self.form.is_current_plane:
+            self.find()
+
     def _find_now(self) -> None:
         self._is_waiting = False
         layer = self.form.layer
@@ -165,7 +172,8 @@ class RestoreDock(QWidget):
             return
         self.form.show_found("Looking at the pixels…")
         source, card = Source.of(layer, self._viewer), self.form.card
-        self._finding = Job(lambda: diagnose_steps(source, card), None, self)
+        is_one = self.form.is_current_plane
+        self._finding = Job(lambda: diagnose_steps(source, card, is_current_plane=is_one), None, self)
         self._finding.returned.connect(self._show_diagnosis)
         self._finding.failed.connect(self.form.show_found)
         self._finding.ended.connect(self.preview.refresh)

@@ -36,7 +36,7 @@ class Form(QWidget):
     """
 
     changed = Signal()  # any setting that changes pixels
-    looked_at_changed = Signal()  # layer or model: what is found may be another
+    looked_at_changed = Signal()  # layer, planes or model: what is found may be another
 
     def __init__(self, viewer: ViewerModel) -> None:
         super().__init__()
@@ -110,8 +110,8 @@ class Form(QWidget):
         """Tell of changes."""
         self.layers.changed.connect(self._look)
         self.model.currentTextChanged.connect(self._look)
-        for combo in (self.quality_from, self.planes):
-            combo.currentTextChanged.connect(self._change)
+        self.planes.currentTextChanged.connect(self._look)
+        self.quality_from.currentTextChanged.connect(self._change)
         self.consistent.toggled.connect(self._change)
         for number in (self.quality, self.strength, self.luma, self.chroma):
             number.valueChanged.connect(self._change)

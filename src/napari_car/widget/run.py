@@ -27,7 +27,7 @@ MAX_TILE, MIN_TILE = 256, 128
 """Sides of the tiles, px: small enough that each is done, and a cancel seen, within a fraction of a second."""
 
 TILE_MACS = 4e9
-"""Most multiplications for one tile, its halo included: about 0.1 s of a core of 2020."""
+"""Most multiplications for one tile with its halo: some hundredths of a second on a core with int8 instructions."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,7 +93,9 @@ class Run:
         session = open_session(settings.model)
         diagnosis = None
         if settings.is_auto:
-            diagnosis = self.diagnosis or (yield from diagnose_steps(self.source, session.card))
+            diagnosis = self.diagnosis or (
+                yield from diagnose_steps(self.source, session.card, is_current_plane=self.is_current_plane)
+            )
         return diagnosis, {
             "session": session,
             "quality": diagnosis.coding if diagnosis else settings.quality,
@@ -141,10 +143,11 @@ def tile_side(card: ModelCard) -> int:
     return min(max(side // 16 * 16, 2 * card.halo, MIN_TILE), MAX_TILE)
 
 
-def diagnose_steps(source: Source, card: ModelCard) -> Steps[Diagnosis]:
-    """Find out how a layer was compressed, in one step."""
+def diagnose_steps(source: Source, card: ModelCard, *, is_current_plane: bool = False) -> Steps[Diagnosis]:
+    """Find out, in one step, how a layer was compressed: its planes alike, or the plane that is shown by itself."""
     yield 0, 1
-    return diagnose(source.as_image(source.looked_at()), info=file_header(source), card=card)
+    pixels = source.looked_at(is_current_plane=is_current_plane)
+    return diagnose(source.as_image(pixels), info=file_header(source), card=card)
 
 
 def file_header(source: Source) -> JpegInfo | None:

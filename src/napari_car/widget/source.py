@@ -98,10 +98,10 @@ class Source:
         """The plane that is shown, with leading axes of length 1 in place of those of the stack."""
         return self.picture()[(np.newaxis,) * len(self.plane)]
 
-    def looked_at(self) -> Array:
+    def looked_at(self, *, is_current_plane: bool = False) -> Array:
         """Pixels that say how all were compressed: all that are in memory, or the middle of the plane shown."""
         if not self.is_lazy:
-            return np.asarray(self.data)
+            return self.shown_plane() if is_current_plane else np.asarray(self.data)
         window = []
         for length in self.size_of(0):
             start = max(length - LOOKED_AT, 0) // 2 // MCU * MCU  # on the grid, which keeps its phase
