@@ -12,9 +12,10 @@ from napari_car.files.picture import Picture
 from napari_car.files.target import format_of
 from napari_car.memory import shortage
 
-# Bytes a pixel at the peak of reading, where a decoder takes more than the picture that it gives.
-_READING = {"WEBP": 18, "AVIF": 10, "GIF": 6, "BMP": 5, "PPM": 5, "TIFF": 7}
-_READING_DEEP = {"PNG": 30, "PPM": 17}
+# The peak of reading, as a multiple of the picture in Pillow, where a decoder takes more than that
+_READING = {"WEBP": 4.5, "AVIF": 2.5, "GIF": 6, "BMP": 1.25, "PPM": 1.25, "TIFF": 2, "JXL": 4.5}
+_READING_DEEP = {"PNG": 7.5, "PPM": 4.5}
+# Bytes a pixel beyond the picture
 _WRITING = {"WEBP": 26, "AVIF": 38}
 # Bytes a pixel in Pillow. Source: Pillow's handbook, "Concepts: Modes": all others take 32 bits
 _OF_MODE = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16B": 2, "I;16L": 2}
@@ -67,7 +68,7 @@ def _reading_per_px(image: Image.Image) -> float:
     if isinstance(image, JpegImagePlugin.JpegImageFile):
         converted = 4 if image.mode == "CMYK" else 0
         return size + converted + (_coefficients(image) if image.info.get("progressive") else 0)
-    return max(size, (_READING_DEEP if _is_deep(image) else _READING).get(str(image.format), 0))
+    return size * (_READING_DEEP if _is_deep(image) else _READING).get(str(image.format), 1)
 
 
 def _is_deep(image: Image.Image) -> bool:

@@ -42,6 +42,8 @@ _STRUCTURE = {
     *range(320, 326), 330, 332, *range(338, 343), 347, *range(512, 522), *range(529, 533), 34377,
     _XMP, _IPTC, _ICC,
 }  # fmt: skip
+_DEFLATE = (8, 32946)  # as compression; TIFF Technical Note 2, and the code in use before it
+_INFLATED_AT_ONCE = 2**20  # bytes
 _STRIP = 64  # rows a strip
 _LEVEL = 1  # measured as for PNG: higher levels take longer than they save
 
@@ -151,8 +153,25 @@ def _pages_by_tifffile(stream: IO[bytes], max_pixels: int, max_memory: int | Non
             check_size(page.imagewidth, page.imagelength, max_pixels, len(pages) + 1)
             check_ratio(page.imagewidth, page.imagelength, stream)
             check_reading_bytes(2 * page.nbytes, max_memory)  # one page as it is stored and as it is taken
+            if page.compression in _DEFLATE:
+                _check_inflated(stream, page)
             pages.append(_deep_page(page))
     return pages
+
+
+def _check_inflated(stream: IO[bytes], page: Any) -> None:
+    """Refuse parts that are packed to more than they can hold: tifffile alone would unpack them to the end."""
+    height, width = (page.tilelength, page.tilewidth) if page.is_tiled else (page.rowsperstrip, page.imagewidth)
+    most = height * width * page.samplesperpixel * -(-page.bitspersample // 8)
+    for offset, size in zip(page.dataoffsets, page.databytecounts, strict=True):
+        stream.seek(offset)
+        inflate = zlib.decompressobj()
+        n_bytes, packed = 0, stream.read(size)
+        while packed and n_bytes <= most:
+            n_bytes += len(inflate.decompress(packed, _INFLATED_AT_ONCE))
+            packed = inflate.unconsumed_tail
+        if n_bytes > most:
+            raise FileError(f"is damaged: a part of it holds more than the {most} bytes of pixels that it may")
 
 
 def _deep_page(page: Any) -> NDArray[Any]:
