@@ -56,7 +56,7 @@ class Patches(IterableDataset[tuple[Tensor, Tensor, Tensor]]):
     Parameters
     ----------
     pictures
-        Files to draw from, each with a chance that grows with its area.
+        Files to draw from, all with the same chance: large photos are smooth, small ones are rich in detail.
     degradation
         What is done to each crop.
     patch, batch
@@ -79,8 +79,6 @@ class Patches(IterableDataset[tuple[Tensor, Tensor, Tensor]]):
         self.pictures, self.degradation = pictures, degradation
         self.patch, self.batch, self.seed, self.augment, self.teacher = patch, batch, seed, augment, teacher
         self.decoded = [load(p) for p in pictures] if in_memory else None
-        areas = np.array([_area(p) for p in pictures], np.float64)
-        self.chances = areas / areas.sum()
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         """Yield batches without end."""
@@ -106,7 +104,7 @@ class Patches(IterableDataset[tuple[Tensor, Tensor, Tensor]]):
 
     def _crop(self, rng: np.random.Generator) -> NDArray[np.uint8]:
         """One augmented crop, as large as a patch on the grid needs."""
-        index = int(rng.choice(len(self.pictures), p=self.chances))
+        index = int(rng.integers(len(self.pictures)))
         picture = self.decoded[index] if self.decoded is not None else load(self.pictures[index])
         size = self.patch + MARGIN
         factor = float(rng.uniform(1, 2)) if self.augment and rng.random() < 0.5 else 1.0
@@ -130,9 +128,3 @@ def _taught(patch: Degraded, teacher: Session | None) -> Degraded:
     restored = restore(patch.degraded, quality=Coding(*patch.condition.tolist()), session=teacher)
     reference = np.rint((1 - TAUGHT) * patch.reference + TAUGHT * restored).astype(np.uint8)
     return patch._replace(reference=reference)
-
-
-def _area(path: Path) -> int:
-    """Pixels of a picture, from its header."""
-    with Image.open(path) as picture:
-        return picture.width * picture.height
