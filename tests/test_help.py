@@ -22,7 +22,7 @@ def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
         assert f"  {name:<10}{about}\n" in bare
 
 
-@pytest.mark.parametrize("name", ["restore", "demo", "models", "info"])
+@pytest.mark.parametrize("name", ["restore", "demo", "models", "info", "train", "export"])
 def test_help_of_a_command_ends_in_examples_that_parse(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     module = importlib.import_module(COMMANDS[name][0])
     with pytest.raises(SystemExit, match=r"^0$"):
@@ -34,6 +34,42 @@ def test_help_of_a_command_ends_in_examples_that_parse(name: str, capsys: pytest
         parser = argparse.ArgumentParser()
         module.add_arguments(parser)
         parser.parse_args(words[2:])
+
+
+WITHOUT_TORCH = """
+import sys
+sys.modules["torch"] = None
+from napari_car.cli import main
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def without_torch(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", WITHOUT_TORCH, *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        ("train", ["--images-dir", "pictures", "--outputs-dir", "runs", "--jpeg-quality", "10"]),
+        ("export", ["all.safetensors", "--to", "model", "--images-dir", "pictures"]),
+    ],
+)
+def test_without_torch_there_is_help_and_one_sentence(name: str, arguments: list[str]) -> None:
+    assert "--images-dir" in without_torch(name, "--help").stdout
+    done = without_torch(name, *arguments)
+    assert done.returncode == 1
+    sentence = f"napari-car: napari-car {name} (torch is not installed) needs: pip install 'napari-car[train]'\n"
+    assert done.stderr == sentence
+
+
+def test_the_networks_that_help_names_are_those_there_are() -> None:
+    pytest.importorskip("torch", reason="needs the extra train")
+    from napari_car.train.command import NETWORKS
+    from napari_car.train.networks import ARCHITECTURES
+
+    assert list(NETWORKS) == sorted(ARCHITECTURES)
 
 
 def test_unknown_commands_and_options_are_usage_errors(capsys: pytest.CaptureFixture[str]) -> None:

@@ -13,6 +13,7 @@ import logging
 import os
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 COMMANDS = {
     "restore": ("napari_car.cli.restore", "remove the artifacts of JPEG compression from pictures"),
@@ -25,7 +26,7 @@ COMMANDS = {
     "gimp": ("napari_car.gimp.command", "put the filter into GIMP 3, or find out what is wrong with it"),
     "evaluate": ("napari_car.evaluate", "measure models on a data set"),
     "train": ("napari_car.train.command", "train a network (needs the train extra)"),
-    "export": ("napari_car.train.export", "turn a checkpoint into a model (needs the train extra)"),
+    "export": ("napari_car.train.export_command", "turn a checkpoint into a model (needs the train extra)"),
 }
 """Sub-commands: their module, and what they do in a few words."""
 
@@ -93,25 +94,30 @@ def _run(name: str, arguments: list[str]) -> int:
     try:
         try:
             module = importlib.import_module(module_name)
+            options = _parser(name, about, module).parse_args(arguments)
+            logging.basicConfig(
+                level=logging.INFO if options.verbose else logging.WARNING,
+                format="napari-car: %(message)s",
+                stream=sys.stderr,
+            )
+            return int(module.run(options))
         except ModuleNotFoundError as error:
             if str(error.name).startswith("napari_car"):
                 raise
             raise MissingExtraError(f"napari-car {name} ({error.name} is not installed)", "train") from error
-        parser = argparse.ArgumentParser(
-            prog=f"napari-car {name}",
-            description=about[0].upper() + about[1:] + ".",
-            epilog=getattr(module, "EXAMPLES", None),
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-        )
-        parser.add_argument("-v", "--verbose", action="store_true", help="say on stderr what is done and where")
-        module.add_arguments(parser)
-        options = parser.parse_args(arguments)
-        logging.basicConfig(
-            level=logging.INFO if options.verbose else logging.WARNING,
-            format="napari-car: %(message)s",
-            stream=sys.stderr,
-        )
-        return int(module.run(options))
     except CarError as error:
         print(f"napari-car: {' '.join(str(error).split())}", file=sys.stderr)
         return 1
+
+
+def _parser(name: str, about: str, module: Any) -> argparse.ArgumentParser:
+    """What takes the arguments of a sub-command, and tells of them."""
+    parser = argparse.ArgumentParser(
+        prog=f"napari-car {name}",
+        description=about[0].upper() + about[1:] + ".",
+        epilog=getattr(module, "EXAMPLES", None),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("-v", "--verbose", action="store_true", help="say on stderr what is done and where")
+    module.add_arguments(parser)
+    return parser

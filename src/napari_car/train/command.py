@@ -1,4 +1,4 @@
-"""``napari-car train``: a recipe file, or one set of weights described by options."""
+"""``napari-car train``: a recipe file, or one set of weights described by options; torch is imported when it runs."""
 
 from __future__ import annotations
 
@@ -6,14 +6,22 @@ import argparse
 from pathlib import Path
 
 from napari_car.errors import InputError
-from napari_car.train.networks import ARCHITECTURES
 from napari_car.train.recipe import Recipe, read_recipe, shorten
+
+EXAMPLES = """\
+examples:
+  napari-car train --recipe models/car-s/recipe.toml --images-dir pictures --outputs-dir runs/car-s
+  napari-car train --recipe models/car-s/recipe.toml --images-dir pictures --outputs-dir runs/trial --minutes 5
+  napari-car train --arch FastARCNN --jpeg-quality 10 --images-dir pictures --outputs-dir runs/q10"""
+
+NETWORKS = ("ARCNN", "CarNet", "FastARCNN")
+"""The names in ``networks.ARCHITECTURES``, which cannot be asked without torch."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of ``napari-car train``."""
     parser.add_argument("--recipe", type=Path, help="recipe.toml of a model; replaces all options of the network")
-    parser.add_argument("--arch", choices=sorted(ARCHITECTURES), default="ARCNN", help="network to train")
+    parser.add_argument("--arch", choices=NETWORKS, default="ARCNN", help="network to train")
     parser.add_argument("--images-dir", type=Path, required=True, help="folder of pictures, or a BSDS500 tree")
     parser.add_argument("--outputs-dir", type=Path, required=True, help="folder for checkpoint, log and curve")
     parser.add_argument("--jpeg-quality", type=int, help="the one quality of the weights; CarNet trains all without")

@@ -1,8 +1,7 @@
-"""``napari-car export``: checkpoints to a model folder with graphs, card and a page about it."""
+"""Checkpoints to a model folder with graphs, card and a page about it."""
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import tomllib
 from pathlib import Path
@@ -15,7 +14,7 @@ import torch
 from torch import nn
 
 from napari_car.cards import read_card
-from napari_car.errors import FileError, ModelError
+from napari_car.errors import ModelError
 from napari_car.train import checkpoint
 from napari_car.train.degradation import condition
 from napari_car.train.footprint import bytes_per_px
@@ -27,25 +26,6 @@ from napari_car.train.receptive import receptive_radius
 from napari_car.train.recipe import Recipe, degradation
 
 CALIBRATION_CROPS = 48
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options of ``napari-car export``."""
-    parser.add_argument("checkpoints", type=Path, nargs="+", help="checkpoint files, or the folder that holds them")
-    parser.add_argument("--to", type=Path, required=True, help="model folder; its name is the model's id")
-    parser.add_argument("--images-dir", type=Path, required=True, help="training pictures, for calibration")
-    parser.add_argument("--summary", help="one sentence for the card; that of the card in the folder without")
-
-
-def run(options: argparse.Namespace) -> int:
-    """Export all checkpoints given into one model folder."""
-    given: list[Path] = options.checkpoints
-    paths = [path for item in given for path in (sorted(item.glob("*.safetensors")) if item.is_dir() else [item])]
-    if not paths:
-        raise FileError("holds no checkpoint (*.safetensors)", given[0])
-    export(paths, options.to, options.images_dir, options.summary)
-    print(options.to / "card.toml")
-    return 0
 
 
 def export(checkpoints: list[Path], folder: Path, images: Path, summary: str | None = None) -> None:
