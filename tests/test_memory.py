@@ -136,6 +136,14 @@ def test_a_file_that_cannot_be_written_is_refused_before_the_work(tmp_path: Path
     assert [path.name for path in tmp_path.iterdir()] == ["in.jpg"]
 
 
+def test_consistency_is_counted(tmp_path: Path) -> None:
+    path = tmp_path / "in.jpg"
+    Image.new("RGB", (4000, 4000)).save(path)
+    limit = memory.resident() + 130_000_000
+    with pytest.raises(FileError, match=r"in.jpg: reading what it is to be consistent with needs about \d+ MB"):
+        restore_file(path, quality=20, consistent=True, max_memory=limit)
+
+
 @needs_proc
 def test_a_file_within_a_limit_has_the_same_pixels(tmp_path: Path) -> None:
     source, free, limited = (tmp_path / name for name in ("in.jpg", "free.png", "limited.png"))

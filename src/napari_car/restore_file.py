@@ -16,7 +16,7 @@ from napari_car.files import check_target, check_writing, is_lossy, read_image, 
 from napari_car.jpeg.coding import Coding
 from napari_car.jpeg.coefficients import read_planes
 from napari_car.jpeg.header import JpegInfo, read_jpeg
-from napari_car.memory import parse_memory
+from napari_car.memory import parse_memory, shortage
 from napari_car.pixels import target_dtype
 from napari_car.provenance import add_record, describe_run
 from napari_car.restore import Options, Steps, drain, restore_steps, say
@@ -149,6 +149,9 @@ def restore_file_steps(
         quality = say(diagnosis, src.name)
     options["quality"] = Coding.from_info(quality) if isinstance(quality, JpegInfo) else quality
     if options.get("consistent") is True and picture.format == "JPEG":
+        per_px = 10 if read_jpeg(src).subsampling == "4:4:4" else 6  # as measured
+        if lack := shortage(per_px * picture.pixels.size // picture.channels, max_memory):
+            raise FileError(f"reading what it is to be consistent with {lack}", src)
         options["consistent"] = read_planes(src)
     restored = yield from restore_steps(picture.pixels, out=picture.pixels if in_place else None, **options)
     record = describe_run(options, diagnosis=diagnosis, name=src.name, path=str(src))

@@ -144,7 +144,7 @@ def read_planes(path_or_bytes: str | os.PathLike[str] | bytes) -> NDArray[np.uin
             io.BytesIO(path_or_bytes) if isinstance(path_or_bytes, bytes) else path_or_bytes, formats=("JPEG", "MPO")
         ) as file:
             file.draft("L" if info.n_components == 1 else "YCbCr", file.size)
-            planes = np.atleast_3d(np.asarray(file))
+            planes = np.atleast_3d(np.asarray(file if info.subsampling == "4:4:4" else file.getchannel(0)))
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise JpegError(f"the picture cannot be decoded: {error}", path) from error
-    return np.ascontiguousarray(planes if info.subsampling == "4:4:4" else planes[..., :1])
+    return planes
