@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from napari_car.files import read_image, write_image
+from napari_car.files import MAX_PIXELS, read_image, write_image
 from napari_car.files.surface import image_of, in_one_piece, pixels_of
 
 LARGE = (2500, 2000)  # more than the 16 MB that Pillow lays out in one piece by itself
@@ -27,7 +27,7 @@ def noise(mode: str, size: tuple[int, int]) -> Image.Image:
 def test_pixels_and_image_are_one(mode: str, size: tuple[int, int]) -> None:
     image = noise(mode, size)
     expected = np.asarray(image)
-    with in_one_piece():
+    with in_one_piece(MAX_PIXELS):
         image = image.copy()
     pixels = pixels_of(image)
     np.testing.assert_array_equal(pixels, expected)
@@ -39,7 +39,7 @@ def test_pixels_and_image_are_one(mode: str, size: tuple[int, int]) -> None:
 
 
 def test_pixels_outlive_the_image() -> None:
-    with in_one_piece():
+    with in_one_piece(MAX_PIXELS):
         pixels = pixels_of(noise("RGB", LARGE).copy())
     kept = pixels.copy()
     noise("RGB", LARGE).copy()  # would take its place
@@ -52,7 +52,7 @@ def test_an_image_in_pieces_is_copied() -> None:
 
 
 def test_what_is_not_the_whole_image_is_copied() -> None:
-    with in_one_piece():
+    with in_one_piece(MAX_PIXELS):
         pixels = pixels_of(noise("RGB", (40, 30)).copy())
     for part in (pixels[::-1], pixels[:, ::-1], pixels[3:], pixels[..., 0], pixels.swapaxes(0, 1)):
         np.testing.assert_array_equal(np.asarray(image_of(part)), part)
@@ -69,12 +69,12 @@ def test_the_setting_of_pillow_is_put_back_after_the_last_reader() -> None:
     inside, done = threading.Event(), threading.Event()
 
     def read() -> None:
-        with in_one_piece():
+        with in_one_piece(MAX_PIXELS):
             inside.set()
             done.wait(10)
 
     first = threading.Thread(target=read)
-    with in_one_piece():
+    with in_one_piece(MAX_PIXELS):
         first.start()
         inside.wait(10)
     assert Image.core.get_use_block_allocator() == 1, "another still reads"
@@ -91,3 +91,13 @@ def test_shared_pixels_are_written_as_they_are(tmp_path: Path, extension: str) -
     picture.pixels[10:20] = 250
     path = write_image(tmp_path / f"out.{extension}", picture)
     np.testing.assert_array_equal(np.asarray(Image.open(path).convert("RGB")), picture.pixels)
+
+
+def test_leave_for_more_pixels_than_pillow_lays_out_in_one_piece() -> None:
+    before = Image.core.get_use_block_allocator()
+    with in_one_piece(2**30):
+        assert Image.core.get_use_block_allocator() == before
+    file = io.BytesIO()
+    image = noise("RGB", (70, 50))
+    image.save(file, "PNG")
+    np.testing.assert_array_equal(read_image(file.getvalue(), max_pixels=2**30).pixels, np.asarray(image))

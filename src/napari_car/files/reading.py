@@ -81,7 +81,7 @@ def read_image(
     """
     path = None if isinstance(source, bytes) else source
     try:
-        with warnings.catch_warnings(), in_one_piece(), _open(source) as stream:
+        with warnings.catch_warnings(), in_one_piece(max_pixels), _open(source) as stream:
             warnings.simplefilter("ignore")  # decoders warn of what we either refuse or can live with
             return _read(stream, max_pixels, max_memory)
     except FileError as error:

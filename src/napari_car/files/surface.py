@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 _CHANNELS = {"L": 1, "RGB": 3, "RGBA": 4}
+_MOST_PIXELS = (2**31 - 1) // 4  # four bytes each; Pillow's C code counts them in an int
 _core: Any = Image.core  # type: ignore[attr-defined]
 _lock = threading.Lock()
 _readers: list[int] = []  # what is to be set again when the last has gone
@@ -54,8 +55,14 @@ class _Surface:
 
 
 @contextmanager
-def in_one_piece() -> Iterator[None]:
-    """Let Pillow lay images out in one piece of memory, as sharing them asks for; the setting is global."""
+def in_one_piece(max_pixels: int) -> Iterator[None]:
+    """Let Pillow lay images out in one piece of memory, as sharing them asks for; the setting is global.
+
+    Where larger ones than Pillow can lay out so are to be expected, all stay in pieces and are copied.
+    """
+    if max_pixels > _MOST_PIXELS:
+        yield
+        return
     with _lock:
         _readers.append(_core.get_use_block_allocator())
         _core.set_use_block_allocator(1)
