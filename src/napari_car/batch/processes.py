@@ -51,8 +51,9 @@ def run_on_processes(
     processes: dict[Connection, SpawnProcess] = {}
 
     def start() -> None:
-        connection, process = _start(work)
-        processes[connection], at[connection] = process, _NOTHING
+        with _no_interrupts():  # until it is known, and so can be ended
+            connection, process = _start(work)
+            processes[connection], at[connection] = process, _NOTHING
 
     try:
         for _ in range(jobs):
@@ -60,29 +61,31 @@ def run_on_processes(
         while at:
             for connection in wait(list(at)):
                 assert isinstance(connection, Connection)
-                item = at.pop(connection)
+                item = at[connection]
                 try:
                     result = connection.recv()
                 except (EOFError, OSError):
+                    del at[connection]
                     if item is _NOTHING:
                         raise CarError("a process that was to do the work ended before it began") from None
                     start()
                     yield item, None
                     continue
-                following = next(left, _NOTHING)
-                if following is _NOTHING:
+                at[connection] = next(left, _NOTHING)
+                if at[connection] is _NOTHING:
+                    del at[connection]
                     connection.close()  # which ends the process
                 else:
-                    _send(connection, following)
-                    at[connection] = following
+                    _send(connection, at[connection])
                 if item is not _NOTHING:
                     yield item, result
     finally:
-        for connection in at:
-            processes[connection].terminate()
         for connection, process in processes.items():
-            process.join()
+            if connection in at:
+                process.terminate()
             connection.close()
+        for process in processes.values():
+            process.join()
 
 
 def _start(work: Callable[[Any], Any]) -> tuple[Connection, SpawnProcess]:
@@ -90,7 +93,7 @@ def _start(work: Callable[[Any], Any]) -> tuple[Connection, SpawnProcess]:
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
     process = context.Process(target=_serve, args=(theirs, work), daemon=True)
-    with _no_interrupts(), _one_thread_of_algebra():
+    with _one_thread_of_algebra():
         process.start()
     theirs.close()
     return ours, process
@@ -99,14 +102,20 @@ def _start(work: Callable[[Any], Any]) -> tuple[Connection, SpawnProcess]:
 @contextmanager
 def _no_interrupts() -> Iterator[None]:
     """Let what is started within know no Ctrl-C, which a terminal sends to all; one that comes meanwhile is kept."""
-    if not hasattr(signal, "pthread_sigmask"):
-        yield
-        return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    is_ours = threading.current_thread() is threading.main_thread() and callable(signal.getsignal(signal.SIGINT))
+    kept: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, _: kept.append(number)) if is_ours else None
+    has_mask = hasattr(signal, "pthread_sigmask")
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT]) if has_mask else ()  # what is started inherits it
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        if has_mask:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        if is_ours:
+            signal.signal(signal.SIGINT, before)
+        if kept:
+            signal.raise_signal(signal.SIGINT)
 
 
 @contextmanager
