@@ -23,6 +23,7 @@ HEADROOM = 32e6
 
 def fit(
     card: ModelCard,
+    precision: str,
     *,
     align: int,
     threads: int,
@@ -35,8 +36,8 @@ def fit(
 
     Parameters
     ----------
-    card
-        Of the model.
+    card, precision
+        Of the model, and of its weights.
     align
         Grid on which tiles start, px.
     threads
@@ -55,7 +56,7 @@ def fit(
     InputError
         If the least that works is more than the process may take.
     """
-    bytes_per_px = card.bytes_per_px + PLANES_PER_PX
+    bytes_per_px = card.bytes_per_px[precision] + PLANES_PER_PX
     halo = -(-card.halo // align) * align
     memory, tallest = WORKING_MEMORY, None
     if max_memory is not None:

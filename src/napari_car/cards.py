@@ -60,7 +60,7 @@ class ModelCard:
     align
         Grid on which tiles must start, px.
     bytes_per_px
-        Memory of a run, bytes per pixel of a tile, measured at export.
+        Memory of a run by precision, bytes per pixel of a tile, measured at export.
     conditioning
         What the network is told of the picture, in order, of ``luma_scale``, ``chroma_scale`` (IJG percent) and
         ``chroma_subsampling`` (0 none, 1 in both directions); empty for none.
@@ -87,7 +87,7 @@ class ModelCard:
     kmac_per_px: float
     halo: int
     align: int
-    bytes_per_px: int
+    bytes_per_px: Mapping[str, int]
     conditioning: tuple[str, ...]
     qualities: tuple[int, int]
     qualities_444: tuple[int, int]

@@ -200,6 +200,7 @@ def restore_steps(
     in_place = result is image
     side, at_once = fit(
         card,
+        session.precision,
         align=align,
         threads=session.threads,
         tile=tile,

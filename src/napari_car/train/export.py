@@ -59,7 +59,7 @@ def export(checkpoints: list[Path], folder: Path, images: Path, summary: str | N
             weights.append(table | ({"quality": recipe.quality} if recipe.quality else {}))
     card = _card(folder, network, recipes, minutes, steps)
     results = card.pop("results")
-    card["bytes_per_px"] = max(bytes_per_px(folder / f"{recipe.name}.{precision}.onnx") for precision in files)
+    card["bytes_per_px"] = {precision: bytes_per_px(folder / f"{recipe.name}.{precision}.onnx") for precision in files}
     if summary:
         card["summary"] = summary
     card |= {"weights": sorted(weights, key=_order), "results": results}
@@ -77,7 +77,7 @@ def describe(folder: Path) -> str:
         "without chroma subsampling": "{} to {}".format(*card.qualities_444),
         "told of the picture": ", ".join(card.conditioning) or "nothing",
         "halo, align": f"{card.halo} px, {card.align} px",
-        "memory of a run": f"{card.bytes_per_px} bytes/px",
+        "memory of a run": ", ".join(f"{n} bytes/px in {precision}" for precision, n in card.bytes_per_px.items()),
         "ONNX opset": card.opset,
         "licence": card.licence,
     } | {key.replace("_", " "): value for key, value in card.training.items()}
