@@ -111,7 +111,8 @@ def test_a_step_less_of_halo_is_seen(model: str, precision: str) -> None:
     short = Session(replace(card, halo=halo - card.align), "cpu", precision, session.threads)
     image = np.random.default_rng(0).uniform(0.2, 0.8, (17, 2 * halo + 81, 3))
     whole = restore(image, quality=10, session=session, tile=WHOLE)
-    assert np.abs(restore(image, quality=10, session=short, tile=32) - whole).max() > 1e-5
+    rounding, missing = (np.abs(restore(image, quality=10, session=s, tile=32) - whole).max() for s in (session, short))
+    assert missing > 4 * rounding
 
 
 @pytest.mark.parametrize("model", RECIPES)
