@@ -30,6 +30,7 @@ from napari_car.train.fit import _Run, fit  # noqa: E402
 from napari_car.train.graph import halve_weights, to_onnx  # noqa: E402
 from napari_car.train.networks import build, fade, residual_scale  # noqa: E402
 from napari_car.train.pool import Patches  # noqa: E402
+from napari_car.train.quantization import quantize  # noqa: E402
 from napari_car.train.receptive import receptive_radius  # noqa: E402
 from napari_car.train.recipe import Recipe, read_recipe  # noqa: E402
 
@@ -97,6 +98,27 @@ def test_graphs_give_what_pytorch_gives(
     halved = halve_weights(graph).SerializeToString()
     assert len(halved) < 0.7 * len(graph.SerializeToString())
     np.testing.assert_allclose(InferenceSession(halved).run(None, feed)[0], expected, rtol=0, atol=1e-2)
+
+
+@pytest.mark.parametrize(("arch", "options"), ARCHITECTURES)
+def test_int8_graphs_move_bytes_and_stay_near(arch: str, options: dict[str, Any]) -> None:
+    from onnxruntime import InferenceSession
+
+    network, told = random_network(arch, options), condition(30, "4:2:0")
+    image = data.astronaut()[None, 100:148, 100:164]
+    more = {"condition": told[None]} if arch == "CarNet" else {}
+    feed = {"image": (image / 255).astype(np.float32)} | more
+    graph = to_onnx(network, told)
+    expected = InferenceSession(graph.SerializeToString()).run(None, feed)[0]
+    int8 = quantize(graph, [feed])
+    session = InferenceSession(int8.SerializeToString())
+    assert session.get_inputs()[0].type == "tensor(uint8)"
+    found = session.run(None, {"image": image} | more)[0]
+    assert np.sqrt(np.mean((found - expected) ** 2)) < 0.1 * expected.std()
+    # No value of the picture's size is a float but those that a convolution or a sum takes, and the residual.
+    widened = {node.output[0] for node in int8.graph.node if node.op_type == "DequantizeLinear"}
+    takers = {node.op_type for node in int8.graph.node if widened & set(node.input)}
+    assert takers <= {"Conv", "Add", "Relu", "LeakyRelu"}
 
 
 @pytest.mark.parametrize("quality", [None, 10])

@@ -25,6 +25,7 @@ _N_BINS = 1024 * _STEPS  # a coefficient of the orthonormal 8×8 DCT of level-sh
 _OUTLIERS = 0.02  # share of coefficients that clipping or an edit has moved anywhere
 # Rounding errors add up in smooth blocks, where few coefficients carry them all: a second, wider normal.
 _WIDE_SHARE, _WIDENING = 0.2, 4
+_FAR = 9  # standard deviations at which a normal adds nothing that float32 could hold beside the outliers
 _DC_NOISE = 1.7  # in flat blocks, all 64 rounding errors agree and land in the DC coefficient
 _ZERO_MARGIN = 4.5  # nats: a coefficient within three standard deviations of 0 says nothing against it
 
@@ -125,5 +126,7 @@ def _density(residue: NDArray[np.float64], divisor: int, noise: float) -> NDArra
     for share, sigma in ((1 - _WIDE_SHARE, noise), (_WIDE_SHARE, _WIDENING * noise)):
         weight = (1 - _OUTLIERS) * share / (sigma * np.sqrt(2 * np.pi))
         for neighbour in (-2, -1, 0, 1, 2):
+            if (abs(neighbour) - 0.5) * divisor > _FAR * sigma:
+                continue
             density += weight * np.exp(-0.5 * ((residue + neighbour * divisor) / sigma) ** 2)
     return density
