@@ -128,7 +128,11 @@ def python_code(reading: str, options: Options, *, function: str = "restore", is
         said["model"] = session.card.id
     if isinstance(said.get("quality"), Coding):
         imports.append("from napari_car.jpeg.coding import Coding")
-    values = {name: repr(value) for name, value in said.items() if not (name == "tile" and value is None)}
+    if said.get("tile") is None or function == "restore_dask":  # whose blocks are its tiles
+        said.pop("tile", None)
+    values = {name: repr(value) for name, value in said.items()}
+    if isinstance(said.get("quality"), Coding) and said.get("consistent", False) is not False:
+        values["quality"] = _with_tables(said["quality"])
     if np.ndim(said.get("strength", 1.0)):
         imports[:0] = ["import base64", "import zlib", ""]
         lines.append(f"strength = {_packed(said['strength'])}")
@@ -137,6 +141,11 @@ def python_code(reading: str, options: Options, *, function: str = "restore", is
     arguments = ", ".join(f"{name}={value}" for name, value in values.items())
     lines.append(f"restored = {function}({image}, {arguments}){result}")
     return "\n".join([*imports, "", *lines])
+
+
+def _with_tables(coding: Coding) -> str:
+    """Expression for a coding, with the quantization tables that its ``repr`` leaves out."""
+    return f"Coding({', '.join(f'{name}={value!r}' for name, value in asdict(coding).items())})"
 
 
 def _packed(values: Array) -> str:

@@ -235,7 +235,19 @@ def test_the_file_header_is_believed(open_dock, finish, photo_path) -> None:
     assert "The file was saved at quality 20" in dock.form.found.text()
 
 
-CODE_CASES = ["memory", "file", "plane", "map", "sample"]
+CODE_CASES = [
+    "memory",
+    "file",
+    "plane",
+    "map",
+    "sample",
+    "consistent",
+    "float rgba",
+    "multiscale",
+    "dask",
+    "dask map",
+    "dask plane",
+]
 
 
 @pytest.mark.parametrize("case", CODE_CASES)
@@ -248,19 +260,33 @@ def test_the_copied_code_gives_the_same_pixels(open_dock, finish, photo_path, ca
         (layer,) = viewer.open_sample("napari-car", "series")
     elif case == "plane":
         layer = viewer.add_image(np.stack([photo, photo[::-1]]), rgb=True, name="stack")
-        dock.form.planes.setCurrentText(CURRENT)
+    elif case == "float rgba":
+        alpha = np.linspace(0, 1, photo[..., :1].size).reshape(photo[..., :1].shape)
+        layer = viewer.add_image(np.concatenate([photo / 255, alpha], 2).astype(np.float32), rgb=True, name="photo")
+    elif case == "multiscale":
+        layer = viewer.add_image([photo, photo[::2, ::2]], rgb=True, multiscale=True, name="photo")
+    elif "dask" in case:
+        stack = da.from_array(np.stack([photo, photo[::-1]]), chunks=(1, 64, 64, 3))
+        layer = viewer.add_image(stack, rgb=True, name="photo")
     else:
         layer = viewer.add_image(photo, rgb=True, name="photo")
-    if case == "map":
+    if "plane" in case:
+        dock.form.planes.setCurrentText(CURRENT)
+    dock.form.consistent.setChecked(case == "consistent")
+    if "map" in case:
         dock.form.maps.value = viewer.add_labels(np.tri(*photo.shape[:2], dtype=int))
         dock.form.strength.setValue(0.7)
         dock.form.luma.setValue(0.9)
-    np.save(tmp_path / f"{layer.name}.npy", layer.data)
+    np.save(tmp_path / f"{layer.name}.npy", np.asarray(layer.data[0] if layer.multiscale else layer.data))
     run(dock, finish)
     dock.copy_code()
     code = QApplication.clipboard().text()
-    subprocess.run([sys.executable, "-c", f"{code}\nnp.save('out.npy', restored)"], cwd=tmp_path, check=True)
-    np.testing.assert_array_equal(np.load(tmp_path / "out.npy"), viewer.layers[f"{layer.name} [car]"].data)
+    assert ("data[0])" in code) == (case == "multiscale")  # how the pixels are to be saved
+    subprocess.run(
+        [sys.executable, "-c", f"{code}\nnp.save('out.npy', np.asarray(restored))"], cwd=tmp_path, check=True
+    )
+    result = viewer.layers[f"{layer.name} [car]"].data
+    np.testing.assert_array_equal(np.load(tmp_path / "out.npy"), result[0] if layer.multiscale else result)
 
 
 def test_the_record_says_how(open_dock, finish, photo) -> None:

@@ -144,9 +144,16 @@ class Source:
         elif self._is_in_file():
             lines = f"from napari_car.files import read_image\n\nimage = read_image({str(self.path)!r}).pixels"
         else:
-            lines = f"image = np.load({self._file!r})  # np.save({self._file!r}, viewer.layers[{self.name!r}].data)"
+            lines = f"image = np.load({self._file!r})  # np.save({self._file!r}, {self._in_viewer})"
         picked = "".join(f"{i}:{i + 1}, " for i in self.plane)
-        return lines if not is_current_plane or not self.plane else f"{lines}\nimage = image[{picked}]"
+        if not is_current_plane or not self.plane:
+            return lines
+        return f"{lines}\nimage = " + (f"np.asarray(image[{picked}])" if self.is_lazy else f"image[{picked}]")
+
+    @property
+    def _in_viewer(self) -> str:
+        """Expression, in napari's console, for the pixels of full resolution."""
+        return f"viewer.layers[{self.name!r}].data" + ("[0]" if self.is_multiscale else "")
 
     @property
     def _file(self) -> str:
