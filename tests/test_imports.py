@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import inspect
 import json
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -44,6 +46,15 @@ except SystemExit as exit:
     assert exit.code == 0
 """
     assert not HEAVY & loaded(code)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks where onnxruntime keeps its count on Linux")
+def test_running_a_model_leaves_no_count_of_its_use(tmp_path: Path) -> None:
+    code = "import numpy as np, napari_car; napari_car.restore(np.zeros((16, 16), np.uint8), quality=20)"
+    environment = {**os.environ, "HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path / ".cache")}
+    environment.pop("ORT_DISABLE_TELEMETRY", None)
+    subprocess.run([sys.executable, "-c", code], check=True, env=environment)
+    assert not [path for path in tmp_path.rglob("*") if "onnxruntime" in path.name.lower()]
 
 
 def test_public_names_are_sorted_documented_and_there() -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 import json
 import logging
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.util import find_spec
@@ -145,6 +146,8 @@ def _devices(provider: Provider) -> Sequence[Any]:
 
 def load() -> Any:
     """The onnxruntime module, imported when it is first asked for."""
+    # Some of its builds count their use, under an identity of the machine that they keep in the user's folder.
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     import onnxruntime
 
     return onnxruntime
