@@ -37,6 +37,6 @@ def finish(qtbot: Any) -> Callable[[RestoreDock], None]:
     """Waits until what the dock began is done."""
 
     def wait(dock: RestoreDock) -> None:
-        qtbot.waitUntil(lambda: not dock.is_busy, timeout=20_000)
+        qtbot.waitUntil(lambda: not dock.is_busy, timeout=60_000)
 
     return wait

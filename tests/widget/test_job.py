@@ -105,17 +105,13 @@ def test_the_event_loop_runs_on_while_a_large_layer_is_restored(open_dock, finis
     viewer.add_image(np.tile(rng.integers(0, 256, (300, 400, 3), np.uint8), (10, 10, 1)), rgb=True)
     dock.form.quality_from.setCurrentText(MANUAL)
     finish(dock)
-    blocked = []
-    for _ in range(4):  # another process may hold the machine up once; what is ours does so every time
-        qtbot.wait(300)
-        pulse = Pulse()
-        dock.run()
-        qtbot.waitUntil(lambda: dock.bar.value() > 3, timeout=20_000)
-        dock.cancel()
-        blocked.append(pulse.longest)
-        if blocked[-1] < 0.1:
-            break
-    assert min(blocked) < 0.1
+    qtbot.wait(300)
+    pulse = Pulse()
+    dock.run()
+    qtbot.waitUntil(lambda: dock.bar.value() > 3, timeout=60_000)
+    dock.cancel()
+    assert pulse.computed < 0.1  # of its own; by the clock, other processes count too: benchmarks/event_loop.py
+    assert pulse.longest < 5  # nor did it wait for the network
 
 
 def test_showing_a_large_result_holds_the_loop_no_longer_than_adding_it(open_dock, finish, qtbot, monkeypatch) -> None:
