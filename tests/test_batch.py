@@ -19,6 +19,7 @@ import pytest
 from napari_car import CarError, FileError, InputError, open_session, restore_file
 from napari_car.batch import Task, plan_batch, restore_batch
 from napari_car.batch.processes import run_on_processes
+from napari_car.cards import DEFAULT_MODEL
 from napari_car.cli import main
 from napari_car.files import Picture, read_image, remove_stale_parts, write_image
 from napari_car.files.target import atomic_file
@@ -145,7 +146,7 @@ def test_a_batch_restores_what_it_can_and_tells_of_all(
     assert set(told) == {*NAMES, "a/broken.jpg", "z.png"}
     first, broken, clean = told["1.jpg"], told["a/broken.jpg"], told["z.png"]
     assert (first["result"], first["quality"], first["quality_source"]) == ("restored", 10, "file")
-    assert (first["model"], first["strength"], first["output"]) == ("car-s", 0.5, str(out / "1.png"))
+    assert (first["model"], first["strength"], first["output"]) == (DEFAULT_MODEL, 0.5, str(out / "1.png"))
     assert (broken["result"], broken["quality"]) == ("failed", None)
     assert "is not an image" in broken["error"]
     assert (clean["result"], clean["quality"], clean["error"]) == ("left alone", None, None)

@@ -13,7 +13,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 from napari_car.errors import ModelError
 
-DEFAULT_MODEL = "car-s"
+DEFAULT_MODEL = "car-m"
 """The model that is used where none is asked for."""
 
 
