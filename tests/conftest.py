@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import signal
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -22,6 +23,10 @@ settings.load_profile("tests")
 def pytest_configure(config: pytest.Config) -> None:
     """Declare the marker of tests that train for some seconds."""
     config.addinivalue_line("markers", "slow: trains networks; leave out with -m 'not slow'")
+    if (
+        signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+    ):  # as in the background of a script; programs under test inherit
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

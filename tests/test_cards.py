@@ -123,7 +123,7 @@ def test_a_missing_file_is_named(folder: Path) -> None:
         (lambda card: card.update(halo="wide"), "halo"),
         (lambda card: card.update(align=16.0), "align"),
         (lambda card: card.update(kmac_per_px="many"), "kmac_per_px"),
-        (lambda card: card.update(id="another"), "'another'.*'car-s'"),
+        (lambda card: card.update(id="another"), f"'another'.*'{DEFAULT_MODEL}'"),
     ],
 )
 def test_a_card_with_a_wrong_key_is_refused(

@@ -175,7 +175,7 @@ def restore_steps(
     Examples
     --------
     >>> import numpy as np
-    >>> steps = restore_steps(np.zeros((64, 200), np.uint8), quality=10, tile=64)
+    >>> steps = restore_steps(np.zeros((64, 260), np.uint8), quality=10, tile=64)
     >>> [f"{done}/{total}" for done, total in steps]
     ['1/3', '2/3', '3/3']
     """

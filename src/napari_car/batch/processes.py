@@ -138,13 +138,10 @@ def _serve(connection: Connection, work: Callable[[Any], Any]) -> None:
     """Work on one item after the other until there are no more."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    connection.send(None)
-    while True:
-        try:
-            item = connection.recv()
-        except EOFError:
-            return
-        connection.send(work(item))
+    with suppress(EOFError, OSError):  # the one that asks has gone: there is no more to do, and nobody to tell
+        connection.send(None)
+        while True:
+            connection.send(work(connection.recv()))
 
 
 def _end_with_parent() -> None:
