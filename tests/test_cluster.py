@@ -24,7 +24,7 @@ distributed = pytest.importorskip("distributed", reason="needs the distributed e
 def cluster() -> Iterator[Any]:
     """Two workers, each a process."""
     with distributed.LocalCluster(
-        n_workers=2, threads_per_worker=1, dashboard_address=None, host="127.0.0.1", silence_logs=50
+        n_workers=2, threads_per_worker=1, dashboard_address="127.0.0.1:0", host="127.0.0.1", silence_logs=50
     ) as cluster:
         yield cluster
 
