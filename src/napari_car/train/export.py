@@ -39,11 +39,9 @@ def export(checkpoints: list[Path], folder: Path, images: Path, summary: str | N
         If a graph does not give PyTorch's result to 1e-5.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    weights, recipes, minutes, steps = [], [], 0.0, 0
+    weights, recipes = [], []
     for path in checkpoints:
         network, recipe = checkpoint.load_network(path)
-        _, _, progress = checkpoint.read(path)
-        minutes, steps = minutes + progress["minutes"], steps + progress["step"]
         recipes.append(recipe)
         graph = _checked_graph(network, recipe)
         files = {
@@ -57,6 +55,8 @@ def export(checkpoints: list[Path], folder: Path, images: Path, summary: str | N
             digest = hashlib.sha256(content).hexdigest()
             table: dict[str, Any] = {"file": name, "sha256": digest, "precision": precision}
             weights.append(table | ({"quality": recipe.quality} if recipe.quality else {}))
+    stages = _stages(checkpoints)
+    minutes, steps = (sum(progress[key] for progress in stages) for key in ("minutes", "step"))
     card = _card(folder, network, recipes, minutes, steps)
     results = card.pop("results")
     card["bytes_per_px"] = {precision: bytes_per_px(folder / f"{recipe.name}.{precision}.onnx") for precision in files}
@@ -65,6 +65,18 @@ def export(checkpoints: list[Path], folder: Path, images: Path, summary: str | N
     card |= {"weights": sorted(weights, key=_order), "results": results}
     (folder / "card.toml").write_text(tomli_w.dumps(card), "utf-8")
     (folder / "CARD.md").write_text(describe(folder), "utf-8")
+
+
+def _stages(checkpoints: list[Path]) -> list[dict[str, Any]]:
+    """Progress of the checkpoints and of those that they started from, each once, as far as they are there."""
+    found: dict[Path, dict[str, Any]] = {}
+    left = list(checkpoints)
+    while left:
+        path = left.pop()
+        if path not in found and path.exists():
+            _, recipe, found[path] = checkpoint.read(path)
+            left += [path.with_name(f"{recipe.start}.safetensors")] if recipe.start else []
+    return list(found.values())
 
 
 def describe(folder: Path) -> str:
