@@ -9,6 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
+from napari_car.providers import open_graph
+
 SIDE = 512
 
 
@@ -29,11 +31,7 @@ def _peak() -> int:
 
 def _measure(model: str) -> int:
     """Run a model a few times, as sessions do, on one thread."""
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    session = onnxruntime.InferenceSession(model, options)
+    session = open_graph(Path(model).read_bytes(), "cpu")
     dtype = np.uint8 if session.get_inputs()[0].type == "tensor(uint8)" else np.float32
     feed = {"image": np.full((1, SIDE, SIDE, 3), 0.5).astype(dtype)}
     if len(session.get_inputs()) > 1:
