@@ -43,10 +43,10 @@ class Degradation:
     """
 
     quality: int | None = None
-    double: float = 0.15
-    grey: float = 0.04
-    fine: float = 0.1
-    clean: float = 0.03
+    double: float = 0.05
+    grey: float = 0.03
+    fine: float = 0.08
+    clean: float = 0.02
 
     def __call__(self, crop: NDArray[np.uint8], rng: np.random.Generator) -> Degraded:
         """Compress ``crop`` (H, W, 3), H and W at least 32, and cut what the shift of a second grid costs."""

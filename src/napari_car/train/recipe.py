@@ -57,10 +57,10 @@ class Recipe:
     threads: int = 1
     teacher: str | None = None
     start: str | None = None
-    double: float = 0.15
-    grey: float = 0.04
-    fine: float = 0.1
-    clean: float = 0.03
+    double: float = 0.05
+    grey: float = 0.03
+    fine: float = 0.08
+    clean: float = 0.02
     label: str | None = None
 
     @property
