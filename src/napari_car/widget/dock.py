@@ -243,7 +243,7 @@ class RestoreDock(QWidget):
     def _show_outcome(self, layer: Image, outcome: Outcome) -> None:
         self._code = outcome.code
         self._showing = show_steps(self._viewer, layer, outcome, self._last if self.form.settings.is_update else None)
-        self._show_more()
+        self._turn.start()
 
     def _show_more(self) -> None:
         """Show what is next of the outcome, and the rest in later turns of the event loop."""

@@ -77,7 +77,7 @@ def show_steps(viewer: ViewerModel, layer: Image, outcome: Outcome, last: Shown 
     into = last if last is not None and last.source is layer else None
     look = carried(layer, outcome.corner) | {"metadata": {**layer.metadata, RECORD: outcome.record}}
     look |= {"multiscale": layer.multiscale, "name": f"{layer.name} [car]"}
-    restored = _put(viewer, layer, into.restored if into else None, outcome.restored, look)
+    restored = yield from _put(viewer, layer, into.restored if into else None, outcome.restored, look)
     yield
     restored.visible = True
     residual = None
@@ -86,7 +86,7 @@ def show_steps(viewer: ViewerModel, layer: Image, outcome: Outcome, last: Shown 
         plain = {key: value for key, value in look.items() if key not in NOT_OF_A_RESIDUAL}
         plain |= {"name": f"{layer.name} [car residual]", "rgb": False, "colormap": "PiYG"}
         plain |= {"contrast_limits": (-RESIDUAL_SPAN, RESIDUAL_SPAN)}
-        residual = _put(viewer, layer, into.residual if into else None, outcome.residual, plain)
+        residual = yield from _put(viewer, layer, into.residual if into else None, outcome.residual, plain)
     if layer in viewer.layers:
         viewer.layers.selection.active = layer
     return Shown(layer, restored, residual)
@@ -113,7 +113,9 @@ def carried(layer: Image, corner: Sequence[float] = (), zoom: Sequence[float] = 
     return state
 
 
-def _put(viewer: ViewerModel, source: Image, into: Image | None, data: Any, state: dict[str, Any]) -> Image:
+def _put(
+    viewer: ViewerModel, source: Image, into: Image | None, data: Any, state: dict[str, Any]
+) -> Generator[None, None, Image]:
     """Put data into a layer if it is still there and of that shape, or else into a new, hidden one above the source."""
     if into is not None and into in viewer.layers and into.multiscale == state["multiscale"]:
         first = data[0] if into.multiscale else data
@@ -121,5 +123,6 @@ def _put(viewer: ViewerModel, source: Image, into: Image | None, data: Any, stat
             into.data, into.metadata, into.translate = data, state["metadata"], state["translate"]
             return into
     layer = Image(data, **state, visible=False)
+    yield
     viewer.layers.insert(viewer.layers.index(source) + 1 if source in viewer.layers else len(viewer.layers), layer)
     return layer
