@@ -104,9 +104,7 @@ def measure_dock(megapixels: float, models: list[str]) -> Measured:
     added.append(Image(pixels.copy(), rgb=True, visible=False))
     found["napari: insert, hidden"] = measure(pulse, lambda: (viewer.layers.append(added[-1]), wait(REST_S)))
     found["napari: show"] = measure(pulse, lambda: (setattr(added[-1], "visible", True), wait(REST_S)))
-    found["napari: draw again"] = measure(
-        pulse, lambda: (viewer.window._qt_viewer.canvas.native.update(), wait(REST_S))
-    )
+    found["napari: draw again"] = measure(pulse, lambda: (canvas.update(), wait(REST_S)))
     for each in added:
         viewer.layers.remove(each)
         wait(REST_S)  # napari may die of layers that go at once
