@@ -42,7 +42,9 @@ class Diagnosis:
     estimate: JpegEstimate
 
 
-def diagnose(image: Array, *, info: JpegInfo | None = None, card: ModelCard | None = None) -> Diagnosis:
+def diagnose(
+    image: Array, *, info: JpegInfo | None = None, card: ModelCard | None = None, in_full: bool = True
+) -> Diagnosis:
     """Find out what ``quality="auto"`` will do with an image.
 
     The file's tables are believed, unless the pixels surely show a coarser compression before them. Pictures that were
@@ -56,6 +58,8 @@ def diagnose(image: Array, *, info: JpegInfo | None = None, card: ModelCard | No
         Header of the JPEG file that the image was decoded from, if it was.
     card
         Of the model that is to be used; the default model's for None.
+    in_full
+        Whether ``estimate`` is to tell the chroma subsampling also where the file is believed; that takes longer.
 
     Raises
     ------
@@ -69,10 +73,12 @@ def diagnose(image: Array, *, info: JpegInfo | None = None, card: ModelCard | No
     'No JPEG compression was found; the picture is left alone.'
     """
     card = card or load_card()
-    estimate = estimate_jpeg(image)
+    estimate = estimate_jpeg(image, in_full=in_full or info is None)
     if info is not None and not _is_worse(estimate, info):
         coding, source, sentence = Coding.from_info(info), "file", _of_file(info)
     elif estimate.quality is not None:
+        if not in_full and info is not None:
+            estimate = estimate_jpeg(image)
         coding, source, sentence = Coding.from_estimate(estimate), "pixels", _of_pixels(estimate, info)
     else:
         return Diagnosis(None, "none", "No JPEG compression was found; the picture is left alone.", info, estimate)

@@ -145,7 +145,7 @@ def restore_file_steps(
     quality, diagnosis = options.get("quality", "auto"), None
     if isinstance(quality, str) and quality == "auto":
         info = read_jpeg(src) if picture.format == "JPEG" else None
-        diagnosis = diagnose(picture.pixels, info=info, card=session.card)
+        diagnosis = diagnose(picture.pixels, info=info, card=session.card, in_full=False)
         quality = say(diagnosis, src.name)
     options["quality"] = Coding.from_info(quality) if isinstance(quality, JpegInfo) else quality
     if options.get("consistent") is True and picture.format == "JPEG":

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
+from html import escape  # that of xml.sax is as good and brings urllib along
 from typing import Any
 from xml.parsers import expat
-from xml.sax.saxutils import escape, quoteattr
 
 _log = logging.getLogger(__name__)
 
@@ -52,13 +52,13 @@ def add_event(xmp: bytes, *, agent: str, action: str, parameters: str) -> bytes:
         return xmp
     event = (
         f'<rdf:li xmlns:rdf="{_RDF}" xmlns:stEvt="{_EVENT}" rdf:parseType="Resource">'
-        f"<stEvt:action>{escape(action)}</stEvt:action>"
-        f"<stEvt:softwareAgent>{escape(agent)}</stEvt:softwareAgent>"
-        f"<stEvt:parameters>{escape(parameters)}</stEvt:parameters></rdf:li>"
+        f"<stEvt:action>{escape(action, quote=False)}</stEvt:action>"
+        f"<stEvt:softwareAgent>{escape(agent, quote=False)}</stEvt:softwareAgent>"
+        f"<stEvt:parameters>{escape(parameters, quote=False)}</stEvt:parameters></rdf:li>"
     )
     if not is_history:
         event = (
-            f'<rdf:Description xmlns:rdf="{_RDF}" xmlns:xmpMM="{_MEDIA}" rdf:about={quoteattr(about)}>'
+            f'<rdf:Description xmlns:rdf="{_RDF}" xmlns:xmpMM="{_MEDIA}" rdf:about="{escape(about)}">'
             f"<xmpMM:History><rdf:Seq>{event}</rdf:Seq></xmpMM:History></rdf:Description>"
         )
     grown = packet[:place] + event.encode() + packet[place:]

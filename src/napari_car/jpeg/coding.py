@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from napari_car.errors import InputError
 from napari_car.jpeg.estimate import JpegEstimate
 from napari_car.jpeg.header import JpegInfo
-from napari_car.jpeg.tables import Kind, ijg_table, quality_to_scale, scale_to_quality, table_scale
+from napari_car.jpeg.tables import Kind, ijg_table, quality_to_scale, scale_to_quality
 
 CHROMA_SUBSAMPLING = {"4:4:4": 0.0, "4:2:2": 0.5, "4:4:0": 0.5, "4:2:0": 1.0, "4:1:1": 1.0, "4:1:0": 1.0, "grey": 0.0}
 """Chroma subsampling as a number: 0 none, 0.5 in one direction, 1 in both."""
@@ -20,7 +20,8 @@ class Coding:
     Parameters
     ----------
     luma_scale, chroma_scale
-        IJG percent scale of the quantization tables, 1..5000; equal to ``luma_scale`` for grey.
+        IJG percent scale of the quantization tables, 1..5000. Both are alike for pictures and files: networks learn from
+        IJG files and are told best of other tables by the one quality that stands for all of them.
     chroma_subsampling
         0 none, 0.5 in one direction, 1 in both.
     grid_phase
@@ -53,11 +54,9 @@ class Coding:
     @classmethod
     def from_info(cls, info: JpegInfo) -> Coding:
         """The coding of a file, its own tables included."""
-        scales = [table_scale(table, kind) for table, kind in zip(info.quant_tables, info.kinds, strict=True)]
-        chroma = max((s for s, kind in zip(scales, info.kinds, strict=True) if kind == "chroma"), default=scales[0])
         full = {"4:4:4": info.quant_tables[:3], "grey": info.quant_tables}.get(info.subsampling, info.quant_tables[:1])
         tables = tuple(tuple(table.ravel().tolist()) for table in full) if info.color_space in ("YCbCr", "grey") else ()
-        return cls(scales[0], chroma, CHROMA_SUBSAMPLING.get(info.subsampling, 1.0), tables=tables)
+        return replace(cls.from_quality(info.quality, info.subsampling), tables=tables)
 
     @classmethod
     def from_estimate(cls, estimate: JpegEstimate) -> Coding:
@@ -69,5 +68,5 @@ class Coding:
 
     @property
     def quality(self) -> float:
-        """The IJG quality with the same luma table."""
+        """The IJG quality of that luma scale."""
         return scale_to_quality(self.luma_scale)

@@ -94,7 +94,7 @@ class _Pass:
         return self.total > _ENOUGH and self.mean > _ENOUGH_MEAN
 
 
-def estimate_jpeg(image: NDArray[Any]) -> JpegEstimate:
+def estimate_jpeg(image: NDArray[Any], *, in_full: bool = True) -> JpegEstimate:
     """Find quality, grid phase and subsampling of the JPEG compression that a picture went through.
 
     Looks at a bounded number of windows, so that the time hardly grows with the size of the picture.
@@ -104,6 +104,9 @@ def estimate_jpeg(image: NDArray[Any]) -> JpegEstimate:
     image
         Shape (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), alpha being ignored; leading axes are a stack of pictures that
         were compressed alike. uint8, uint16, or float in [0, 1].
+    in_full
+        Whether to find ``subsampling`` and ``mcu_phase`` as well, a third of the work; else they are None and
+        ``grid_phase``.
 
     Returns
     -------
@@ -147,6 +150,8 @@ def estimate_jpeg(image: NDArray[Any]) -> JpegEstimate:
     confidence = _confidence(_margin(main, rivals))
     if all(window.rgb is None for window in windows):
         return _answer(main, last, "grey", main.phase, confidence)
+    if not in_full:
+        return _answer(main, last, None, main.phase, confidence)
     colored = [window.rgb for window in windows if window.rgb is not None]
     return _answer(main, last, *find_subsampling(colored, main.quality, main.phase), confidence)
 

@@ -14,8 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_car.errors import FileError, InputError, JpegError
+from napari_car.jpeg.equivalence import equivalent_quality, table_residual
 from napari_car.jpeg.frame import Frame
-from napari_car.jpeg.tables import Kind, table_quality, table_residual
+from napari_car.jpeg.tables import Kind
 
 _SUBSAMPLING = {
     (1, 1): "4:4:4",
@@ -74,20 +75,20 @@ class JpegInfo:
 
     @property
     def quality(self) -> int:
-        """IJG quality 1..100 of the file: that of its luma table."""
-        return self.luma_quality
+        """IJG quality 1..100 that stands for all tables of the file; exact where they are IJG tables of one quality."""
+        return equivalent_quality(self.quant_tables, self.kinds)
 
     @property
     def luma_quality(self) -> int:
         """Equivalent IJG quality 1..100 of the first component, exact for IJG tables."""
-        return table_quality(self.quant_tables[0], "luma")
+        return equivalent_quality(self.quant_tables[:1], self.kinds[:1])
 
     @property
     def chroma_quality(self) -> int | None:
-        """Equivalent IJG quality 1..100 of the coarser of Cb and Cr; None where there is no chroma."""
+        """Equivalent IJG quality 1..100 of Cb and Cr; None where there is no chroma."""
         if "chroma" not in self.kinds:
             return None
-        return min(table_quality(table, "chroma") for table in self.quant_tables[1:3])
+        return equivalent_quality(self.quant_tables[1:3], self.kinds[1:3])
 
     @property
     def table_residuals(self) -> tuple[float, ...]:

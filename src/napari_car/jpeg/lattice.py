@@ -6,6 +6,7 @@ explains coefficients than a smooth distribution does is counted in nats.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import cache
 from typing import NamedTuple
 
@@ -106,27 +107,27 @@ def _ladder(kind: Kind) -> NDArray[np.intp]:
 @cache
 def _gain_table(noise: float) -> NDArray[np.float32]:
     """Nats that a coefficient in each bin gives each divisor, shape (4096, 256)."""
-    magnitude = np.arange(_N_BINS)
     table = np.zeros((BASELINE_MAX + 1, _N_BINS), np.float32)
-    for divisor in range(1, BASELINE_MAX + 1):
-        step = divisor * _STEPS
-        multiple = (magnitude + step // 2) // step
-        residue = np.abs(magnitude - multiple * step)
-        density = _density(np.arange(step // 2 + 1) / _STEPS, divisor, noise)
+    for divisor, density in enumerate(_densities(noise), 1):
+        half = len(density) - 1  # halfway between two multiples, from where the distance falls again
         gain = np.log(divisor * density)
+        table[divisor] = np.resize(np.concatenate([gain, gain[half - 1 : 0 : -1]]), _N_BINS)
         # A zero is what smooth pictures have too: it may speak against a divisor, never for it.
-        zero = np.minimum(0, _ZERO_MARGIN + np.log(density / density[0]))
-        table[divisor] = np.where(multiple == 0, zero[residue], gain[residue])
-    return np.ascontiguousarray(table.T)
+        table[divisor, :half] = np.minimum(0, _ZERO_MARGIN + np.log(density / density[0]))[:half]
+    return table.T
 
 
-def _density(residue: NDArray[np.float64], divisor: int, noise: float) -> NDArray[np.float64]:
-    """Probability density of the distance to the nearest multiple."""
-    density = np.full(residue.shape, _OUTLIERS / divisor)
+def _densities(noise: float) -> Iterator[NDArray[np.float32]]:
+    """Probability density of the distance to the nearest multiple of each divisor, in bins up to half of it."""
+    divisors = np.arange(1, BASELINE_MAX + 1)
+    halves = divisors * _STEPS // 2
+    residue = np.arange(halves[-1] + 1, dtype=np.float32) / _STEPS
+    density = np.repeat((_OUTLIERS / divisors[:, None]).astype(np.float32), len(residue), axis=1)
     for share, sigma in ((1 - _WIDE_SHARE, noise), (_WIDE_SHARE, _WIDENING * noise)):
-        weight = (1 - _OUTLIERS) * share / (sigma * np.sqrt(2 * np.pi))
+        weight = np.float32((1 - _OUTLIERS) * share / (sigma * np.sqrt(2 * np.pi)))
         for neighbour in (-2, -1, 0, 1, 2):
-            if (abs(neighbour) - 0.5) * divisor > _FAR * sigma:
-                continue
-            density += weight * np.exp(-0.5 * ((residue + neighbour * divisor) / sigma) ** 2)
-    return density
+            n_near = int(((abs(neighbour) - 0.5) * divisors <= _FAR * sigma).sum())
+            distance = residue[: halves[n_near - 1] + 1] + np.float32(neighbour) * divisors[:n_near, None]
+            density[:n_near, : distance.shape[1]] += weight * np.exp(np.float32(-0.5 / sigma**2) * distance**2)
+    for half, row in zip(halves, density, strict=True):
+        yield row[: half + 1]

@@ -1,4 +1,4 @@
-"""Quantization tables, and the IJG quality that stands for them.
+"""Quantization tables of the IJG, and their qualities.
 
 Source: ITU-T T.81 (09/1992) Annex K, Tables K.1 and K.2; quality to tables as in libjpeg ``jcparam.c``
 (``jpeg_quality_scaling``, ``jpeg_add_quant_table``).
@@ -6,7 +6,6 @@ Source: ITU-T T.81 (09/1992) Annex K, Tables K.1 and K.2; quality to tables as i
 
 from __future__ import annotations
 
-from functools import cache
 from typing import Literal
 
 import numpy as np
@@ -139,133 +138,3 @@ def ijg_table(quality: int, kind: Kind = "luma", *, largest: int = BASELINE_MAX)
     """
     scaled = (BASE_TABLES[kind].astype(np.int64) * quality_to_scale(quality) + 50) // 100
     return np.clip(scaled, 1, largest).astype(np.uint16)
-
-
-def table_quality(table: NDArray[np.integer], kind: Kind = "luma") -> int:
-    """IJG quality whose table costs a typical photograph as much as this one; exact for IJG tables.
-
-    Parameters
-    ----------
-    table
-        Divisors, shape (8, 8), natural order, 1..65535.
-    kind
-        The base table to compare with.
-
-    Returns
-    -------
-    int
-        Equivalent quality, 1..100. IJG chroma tables of quality 1 to 3 are the same table.
-
-    Raises
-    ------
-    InputError
-        Shape other than (8, 8), or a divisor below 1.
-
-    Examples
-    --------
-    >>> table_quality(ijg_table(37)), table_quality(np.full((8, 8), 16))
-    (37, 79)
-    """
-    return round(_interpolate(table, kind, np.arange(1.0, 101.0)))
-
-
-def table_scale(table: NDArray[np.integer], kind: Kind = "luma") -> float:
-    """Equivalent percent scale of any table; that of `quality_to_scale` for IJG tables.
-
-    Tells a network how strongly a picture was quantized, custom tables included.
-
-    Parameters
-    ----------
-    table
-        Divisors, shape (8, 8), natural order, 1..65535.
-    kind
-        The base table to compare with.
-
-    Returns
-    -------
-    float
-        Percent scale, 1..5000; 1 also stands for quality 100.
-
-    Raises
-    ------
-    InputError
-        Shape other than (8, 8), or a divisor below 1.
-
-    Examples
-    --------
-    >>> table_scale(ijg_table(10)), table_scale(ijg_table(80, "chroma"), "chroma")
-    (500.0, 40.0)
-    """
-    scales = [max(1.0, quality_to_scale(quality)) for quality in range(1, 101)]
-    return _interpolate(table, kind, np.array(scales))
-
-
-def table_residual(table: NDArray[np.integer], kind: Kind = "luma") -> float:
-    """How far a table is from the IJG table of the equivalent quality; 0 says that it is that table.
-
-    Parameters
-    ----------
-    table
-        Divisors, shape (8, 8), natural order, 1..65535.
-    kind
-        The base table to compare with.
-
-    Returns
-    -------
-    float
-        Root mean square of the difference, relative to that of the IJG table.
-
-    Raises
-    ------
-    InputError
-        Shape other than (8, 8), or a divisor below 1.
-
-    Examples
-    --------
-    >>> table_residual(ijg_table(37)), table_residual(np.full((8, 8), 16)) > 0.3
-    (0.0, True)
-    """
-    quality = table_quality(table, kind)
-    nearest = ijg_table(quality, kind, largest=_largest(table)).astype(np.float64)
-    return float(np.linalg.norm(table - nearest) / np.linalg.norm(nearest))
-
-
-def _largest(table: NDArray[np.integer]) -> int:
-    """Where the encoder of this table clipped its divisors."""
-    return BASELINE_MAX if table.max() <= BASELINE_MAX else EXTENDED_MAX
-
-
-def _interpolate(table: NDArray[np.integer], kind: Kind, values: NDArray[np.float64]) -> float:
-    """Value at the expected distortion of a table, from the values of IJG quality 1..100."""
-    if table.shape != (8, 8) or table.min() < 1:
-        raise InputError(
-            f"a quantization table has shape (8, 8) and divisors of at least 1; "
-            f"this one has shape {table.shape} and a smallest divisor of {table.min(initial=BASELINE_MAX)}"
-        )
-    ladder = _distortion_ladder(kind, _largest(table))
-    return float(np.interp(_distortion(table, kind), ladder, values[::-1]))
-
-
-@cache
-def _distortion_ladder(kind: Kind, largest: int) -> list[float]:
-    """Distortion of the IJG tables of quality 100 down to 1."""
-    return [_distortion(ijg_table(quality, kind, largest=largest), kind) for quality in range(100, 0, -1)]
-
-
-def _coefficient_power(sigma: float) -> NDArray[np.float64]:
-    """Variance of the DCT coefficients of a first-order Markov field with this standard deviation."""
-    # Source: Jain, Fundamentals of Digital Image Processing (1989), 2.9 and 5.6; correlation 0.95 per pixel.
-    index = np.arange(8)
-    correlation = 0.95 ** np.abs(index[:, None] - index)
-    power = np.diag(BLOCK_DCT @ correlation @ BLOCK_DCT.T)
-    return sigma**2 * np.outer(power, power)
-
-
-# Standard deviations in grey levels. Photographs measure 58 and (subsampled chroma) 15; coefficients are heavy-tailed,
-# so that 80 for luma foretells the cost of custom tables better (measured by re-compressing 16 photographs).
-_POWER: dict[Kind, NDArray[np.float64]] = {"luma": _coefficient_power(80), "chroma": _coefficient_power(15)}
-
-
-def _distortion(table: NDArray[np.integer], kind: Kind) -> float:
-    """Estimate log squared error: that of a uniform quantizer, bounded by what there is to lose."""
-    return float(np.log((1 / (12 / table.astype(np.float64) ** 2 + 1 / _POWER[kind])).sum()))

@@ -67,6 +67,11 @@ def export(checkpoints: list[Path], folder: Path, images: Path, summary: str | N
     (folder / "CARD.md").write_text(describe(folder), "utf-8")
 
 
+def final_checkpoints(folder: Path) -> list[Path]:
+    """The checkpoints of a folder, sorted, without those that bear a label: stages for others to start from."""
+    return [path for path in sorted(folder.glob("*.safetensors")) if checkpoint.read(path)[1].label is None]
+
+
 def _stages(checkpoints: list[Path]) -> list[dict[str, Any]]:
     """Progress of the checkpoints and of those that they started from, each once, as far as they are there."""
     found: dict[Path, dict[str, Any]] = {}

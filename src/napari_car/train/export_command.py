@@ -23,10 +23,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Export all checkpoints given into one model folder."""
-    from napari_car.train.export import export
+    from napari_car.train.export import export, final_checkpoints
 
     given: list[Path] = options.checkpoints
-    paths = [path for item in given for path in (sorted(item.glob("*.safetensors")) if item.is_dir() else [item])]
+    paths = [path for item in given for path in (final_checkpoints(item) if item.is_dir() else [item])]
     if not paths:
         raise FileError("holds no checkpoint (*.safetensors)", given[0])
     export(paths, options.to, options.images_dir, options.summary)
