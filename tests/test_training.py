@@ -25,7 +25,7 @@ pytest.importorskip("safetensors", reason="needs the train extra")
 
 from napari_car.train import checkpoint  # noqa: E402
 from napari_car.train.degradation import Degradation, condition  # noqa: E402
-from napari_car.train.export import export  # noqa: E402
+from napari_car.train.export import export, final_checkpoints  # noqa: E402
 from napari_car.train.fit import _Run, fit  # noqa: E402
 from napari_car.train.graph import halve_weights, to_onnx  # noqa: E402
 from napari_car.train.networks import build, fade, residual_scale  # noqa: E402
@@ -246,6 +246,13 @@ def test_a_killed_run_continues_from_its_checkpoint(
     steps.clear()
     fit(longer, images, tmp_path, device="cpu", workers=0)
     assert not steps  # a finished run is left as it is
+
+
+def test_stages_that_others_start_from_are_not_exported(tmp_path: Path) -> None:
+    network = random_network("CarNet", TINY)
+    for recipe in (Recipe(epochs=1, label="first"), Recipe(epochs=1, start="first"), Recipe(epochs=1, quality=10)):
+        checkpoint.save(tmp_path / f"{recipe.name}.safetensors", network.state_dict(), recipe, {})
+    assert [path.stem for path in final_checkpoints(tmp_path)] == ["all", "q10"]
 
 
 def test_what_is_no_checkpoint_is_refused(tmp_path: Path) -> None:
