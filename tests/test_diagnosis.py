@@ -60,6 +60,15 @@ def test_an_earlier_compression_is_seen_behind_that_of_the_file():
     assert told < restored - 0.5
 
 
+def test_what_is_done_is_the_same_where_not_all_is_found_out():
+    first, _ = compressed(PHOTO, 10)
+    for pixels, info in (compressed(PHOTO, 30), compressed(first, 90), (first, None)):
+        briefly, fully = (diagnose(pixels, info=info, in_full=in_full) for in_full in (False, True))
+        assert (briefly.coding, briefly.source, briefly.sentence) == (fully.coding, fully.source, fully.sentence)
+        assert fully.estimate.subsampling == "4:2:0"
+        assert (briefly.estimate.subsampling is None) == (briefly.source == "file")
+
+
 @pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
 def test_a_clean_picture_comes_back_bit_for_bit(dtype, caplog):
     image = PHOTO if dtype == "uint8" else PHOTO.astype(dtype) * (257 if dtype == "uint16" else np.float32(1 / 255))
