@@ -4,8 +4,6 @@
 ``list_models``, ``load_card`` and ``open_session`` choose what does the work.
 """
 
-__version__ = "0.1.0"
-
 from napari_car.cards import ModelCard, list_models, load_card
 from napari_car.diagnosis import Diagnosis, diagnose
 from napari_car.errors import (
@@ -23,6 +21,8 @@ from napari_car.jpeg.header import JpegInfo, read_jpeg
 from napari_car.restore import restore, restore_steps
 from napari_car.restore_file import restore_file, restore_file_steps
 from napari_car.session import Session, open_session
+
+__version__ = "0.1.0"
 
 __all__ = [
     "CarError",

@@ -7,11 +7,11 @@ import json
 import zlib
 from collections.abc import Mapping
 from dataclasses import asdict, replace
+from importlib.metadata import version
 from typing import Any
 
 import numpy as np
 
-from napari_car import __version__
 from napari_car.diagnosis import Diagnosis
 from napari_car.files import Metadata
 from napari_car.files.xmp import add_event
@@ -50,7 +50,7 @@ def describe_run(
         quality.quality if isinstance(quality, Coding) else quality if isinstance(quality, int | np.integer) else None
     )
     return {
-        "software": f"napari-car {__version__}",
+        "software": f"napari-car {version('napari-car')}",
         "model": card.id,
         "sha256": card.nearest(number, session.precision).sha256 if number is not None else None,
         "precision": session.precision,
