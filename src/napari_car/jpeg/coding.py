@@ -20,8 +20,8 @@ class Coding:
     Parameters
     ----------
     luma_scale, chroma_scale
-        IJG percent scale of the quantization tables, 1..5000. Both are alike for pictures and files: networks learn from
-        IJG files and are told best of other tables by the one quality that stands for all of them.
+        IJG percent scale of the quantization tables, 1..5000. Files and pixels give both alike: networks learn from IJG
+        files, and are told best of other tables by the one quality that stands for all of them.
     chroma_subsampling
         0 none, 0.5 in one direction, 1 in both.
     grid_phase

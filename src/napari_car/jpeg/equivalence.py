@@ -20,8 +20,8 @@ from napari_car.jpeg.tables import BASELINE_MAX, EXTENDED_MAX, Kind, ijg_table
 
 Floats = NDArray[np.float64]
 
-# Root mean square of the DCT coefficients of a typical photograph, grey levels, natural order: the geometric mean over 37
-# pictures of the training pool; chroma at half its resolution.
+# Root mean square of the DCT coefficients of a typical photograph, grey levels, natural order: the geometric mean over
+# 37 pictures of the training pool; chroma at half its resolution.
 _LUMA = """
       546  67.6  33.7  21.3  14.5  10.2   7.2   5.2
      67.6  33.3  22.5  15.4  11.3   8.2   6.0   4.4
@@ -46,8 +46,8 @@ _AMPLITUDE: dict[Kind, Floats] = {
     "luma": np.array(_LUMA.split(), np.float64).reshape(8, 8),
     "chroma": np.array(_CHROMA.split(), np.float64).reshape(8, 8),
 }
-# Blocks differ: their variances are spread log-normally, with a standard deviation of 2 by the ratio of mean magnitude to
-# root mean square, in the same pictures, at every frequency of luma and chroma (1.8 to 2.1).
+# Blocks differ: the logarithms of their variances have a standard deviation of 2, as the ratio of mean magnitude to
+# root mean square tells in the same pictures, at every frequency of luma and chroma (1.8 to 2.1).
 _LOG_SPREAD = 2.0
 _nodes, _weights = np.polynomial.hermite_e.hermegauss(12)
 _VARIANCES = np.exp(_LOG_SPREAD * _nodes - _LOG_SPREAD**2 / 2)  # of the kinds of block, 1 on average
@@ -80,9 +80,10 @@ def equivalent_quality(tables: Sequence[NDArray[np.integer]], kinds: Sequence[Ki
     >>> equivalent_quality([ijg_table(37)], ["luma"])
     37
     >>> equivalent_quality([np.full((8, 8), 16)], ["luma"])
-    86
+    82
     """
-    return int(sum(_costs(table, kind) for table, kind in zip(tables, kinds, strict=True)).argmin()) + 1
+    costs = [_costs(table, kind) for table, kind in zip(tables, kinds, strict=True)]
+    return int(np.sum(costs, axis=0).argmin()) + 1
 
 
 def table_residual(table: NDArray[np.integer], kind: Kind = "luma") -> float:
@@ -154,7 +155,7 @@ def _decoded(tables: NDArray[np.integer], kind: Kind) -> tuple[Floats, Floats]:
 @cache
 def _quantized() -> tuple[Floats, Floats, Floats]:
     """Divisors 0.5 to 16 of a normal variable of variance 1: the power of what is decoded, and its gain."""
-    divisors = np.linspace(0.5, 16, 500)
+    divisors = np.linspace(0.5, 16, 125)
     multiples = np.arange(1, 21)
     edges = divisors[:, None] * (multiples - 0.5)
     beyond = np.vectorize(math.erfc)(edges / math.sqrt(2))  # probability of a magnitude above each edge
