@@ -10,7 +10,17 @@ from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
 from napari_car import InputError
-from napari_car.pixels import FULL_SCALE, Layout, add_residual, check_range, layout, pictures, target_dtype, to_planes
+from napari_car.pixels import (
+    FULL_SCALE,
+    Layout,
+    add_residual,
+    check_range,
+    cut,
+    layout,
+    pictures,
+    target_dtype,
+    to_planes,
+)
 
 DTYPES = list(FULL_SCALE)
 
@@ -134,3 +144,18 @@ def test_a_grey_picture_takes_the_luma_of_the_residual() -> None:
     result = np.empty((1, 3, 1), np.float64)
     add_residual(np.zeros((1, 3, 1), np.float64), residual, result)
     np.testing.assert_allclose(result[0, :, 0], [0.299, 0.587, 0.114], rtol=1e-6)
+
+
+@pytest.mark.parametrize("target", DTYPES)
+@pytest.mark.parametrize("source", DTYPES)
+def test_colours_in_four_values_a_pixel_come_out_as_those_in_three(source: str, target: str) -> None:
+    wide, result = noise((40, 30, 4), source), np.full((40, 30, 4), 7, target)
+    packed, expected = np.ascontiguousarray(wide[..., :3]), np.empty((40, 30, 3), target)
+    residual = np.random.default_rng(1).normal(0, 0.1, (3, 40, 30)).astype(np.float32)
+    add_residual(packed, residual, expected)
+    add_residual(wide[..., :3], residual, result[..., :3])
+    np.testing.assert_array_equal(result[..., :3], expected)
+    assert (result[..., 3] == 7).all()
+    for window in ((8, 4, 24, 20), (-8, -8, 48, 40)):
+        for dtype in ("uint8", "float32"):
+            np.testing.assert_array_equal(cut(wide[..., :3], *window, dtype=dtype), cut(packed, *window, dtype=dtype))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from napari_car.pixels import Array
+from napari_car.pixels import Array, assign
 from napari_car.tiling import Window
 
 
@@ -36,6 +36,6 @@ class Target:
         for top in [top for top in self._held if top < row]:
             rows = self._held.pop(top)
             done = rows[: row - top]
-            self._result[top : top + len(done)] = done
+            assign(self._result[top : top + len(done)], done)
             if len(done) < len(rows):
                 self._held[row] = rows[len(done) :].copy()
