@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from napari_car.jpeg.coding import Coding
-from napari_car.jpeg.coefficients import plane_coefficients
-from napari_car.jpeg.consistency import TO_YCBCR, make_consistent
+from napari_car.jpeg.coefficients import Coefficients, plane_coefficients
+from napari_car.jpeg.consistency import TO_YCBCR, check_consistency, make_consistent
 from napari_car.pixels import LUMA, Array, Planes, to_planes
 from napari_car.tiling import Window
 
 BLOCK = 8
 """Side of a block, px. Source: ITU-T T.81 A.1.1."""
 
-MARGIN = 1.0
+MARGIN = 1.5
 """How far inside its bounds a clipped coefficient is put where the result is rounded to 8 bits, grey levels."""
+
+TOLERANCE = 1.5
+"""How far outside a coefficient of an 8-bit colour picture may lie, grey levels, since it is rounded in three channels;
+half a level less than is taken for consistent. One of a grey picture may not at all."""
 
 
 def clip_residual(
@@ -29,6 +34,8 @@ def clip_residual(
     decoded: Array | None = None,
 ) -> tuple[Planes, float]:
     """Change the residual of a tile so that no known coefficient of the result leaves its interval.
+
+    Rounding to 8 bits and clipping to black and white may carry some out again: their blocks are left as they were.
 
     Parameters
     ----------
@@ -67,9 +74,27 @@ def clip_residual(
     planes = to_planes(blocks, 0, 0, *blocks.shape[:2])[:colours]
     change = residual if colours == 3 else np.tensordot(LUMA, residual, 1)[None]
     clipped, share = make_consistent(planes + change[:, top:, left:], known, MARGIN if dtype == np.uint8 else 0.0)
+    if dtype == np.uint8:
+        clipped = _settle(clipped, planes, known)
     result = residual.copy()
     result[:, top:, left:] = clipped - planes
     return result, share
+
+
+def _settle(restored: Planes, degraded: Planes, known: Sequence[Coefficients]) -> Planes:
+    """Go back, first half the way, in blocks that stick out once they are rounded where the decoded ones do not."""
+    tolerance = 0.0 if len(restored) == 1 else TOLERANCE
+    for share in (np.float32(0.5), np.float32(0)):
+        rounded = np.rint(restored * np.float32(255)) / np.float32(255)
+        is_outside = check_consistency(rounded, known, tolerance).is_outside
+        if not is_outside.any():
+            break
+        is_outside &= ~check_consistency(degraded, known).is_outside
+        pixels = is_outside.repeat(BLOCK, 0).repeat(BLOCK, 1)
+        height, width = pixels.shape
+        whole, back = restored[:, :height, :width], degraded[:, :height, :width]
+        np.copyto(whole, back + share * (whole - back), where=pixels)
+    return restored
 
 
 def _components(blocks: Array, count: int) -> Array:

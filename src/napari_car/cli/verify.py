@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 
 from napari_car.errors import InputError
-from napari_car.files import read_image
+from napari_car.files import Picture, read_image
 from napari_car.jpeg.coefficients import read_coefficients
 from napari_car.jpeg.consistency import Consistency, check_consistency
-from napari_car.pixels import pictures, to_planes
+from napari_car.pixels import Planes, pictures, to_planes
 
 EXAMPLES = """\
 examples:
@@ -35,12 +35,16 @@ def run(options: argparse.Namespace) -> int:
     restored = read_image(options.restored)
     if restored.is_stack:
         raise InputError(f"{options.restored} holds {len(restored.pages)} pages; one picture can be verified")
-    (picture,) = pictures(restored.pixels)
-    is_grey = restored.channels == 1
-    planes = to_planes(picture, 0, 0, *picture.shape[:2])[: 1 if is_grey else 3]
-    found = check_consistency(planes, known)
+    planes, decoded = (_planes(picture) for picture in (restored, read_image(options.original)))
+    found = check_consistency(planes, known, decoded=decoded)
     print(json.dumps(_facts(found), indent=2) if options.json else _page(found))
     return 0 if found.is_consistent else 1
+
+
+def _planes(image: Picture) -> Planes:
+    """The planes of a picture, one where it is grey."""
+    (pixels,) = pictures(image.pixels)
+    return to_planes(pixels, 0, 0, *pixels.shape[:2])[: 1 if image.channels == 1 else 3]
 
 
 def _blocks(found: Consistency) -> list[tuple[int, int]]:

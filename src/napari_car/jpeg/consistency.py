@@ -66,8 +66,8 @@ def make_consistent(
     coefficients
         What `read_coefficients` returns for the file.
     margin
-        How far inside of its bounds every coefficient comes to lie, grey levels, but never more than a quarter of its
-        interval. 0 keeps the guarantee; 1 lets rounding to 8 bits carry fewer coefficients out again.
+        How far inside of its bounds every coefficient comes to lie, grey levels, but never more than half its interval.
+        0 keeps the guarantee; 1.5 lets rounding to 8 bits carry few coefficients out again.
 
     Returns
     -------
@@ -89,7 +89,7 @@ def make_consistent(
         low, high = known.low, known.high
         is_outside = (spectrum < low) | (spectrum > high)
         if margin:
-            inset = np.where(known.is_known[..., None], np.minimum(margin, (high - low) / 4), 0).astype(np.float32)
+            inset = np.where(known.is_known[..., None], np.minimum(margin, (high - low) / 2), 0).astype(np.float32)
             low, high = low + inset, high - inset
         clipped = np.clip(spectrum, low, high)
         n_clipped += int(np.count_nonzero(is_outside))
@@ -102,7 +102,11 @@ def make_consistent(
 
 
 def check_consistency(
-    planes: NDArray[np.float32], coefficients: Sequence[Coefficients], tolerance: float = 2.0
+    planes: NDArray[np.float32],
+    coefficients: Sequence[Coefficients],
+    tolerance: float = 2.0,
+    *,
+    decoded: NDArray[np.float32] | None = None,
 ) -> Consistency:
     """Say whether a picture agrees with a file, and where it does not.
 
@@ -114,20 +118,29 @@ def check_consistency(
         What `read_coefficients` returns for the file.
     tolerance
         How far outside a coefficient may lie, grey levels; rounding a picture to 8 bits moves one by 0.3 on average.
+    decoded
+        The picture that the file itself decodes to, of the same shape. Blocks in which that sticks out as well, since
+        its colours were clipped to 0..255, cannot be checked and are left out.
 
     Raises
     ------
     InputError
         Picture and file differ in size or components.
     """
-    is_outside = np.zeros(coefficients[0].is_known.shape, np.bool_)
+    rows, columns = coefficients[0].is_known.shape
+    # Without the decoder's picture, every block is checked that could be read.
+    can_tell = np.full((rows, columns, 1), True)
+    if decoded is not None:
+        can_tell = ~check_consistency(decoded, coefficients, tolerance).is_outside[..., None]
+    is_outside = np.zeros((rows, columns), np.bool_)
     n_outside = n_known = 0
     for component, known in zip(_components(planes, coefficients), coefficients, strict=True):
         spectrum = block_dct(component)
         outside = (spectrum < known.low - tolerance) | (spectrum > known.high + tolerance)
+        outside &= can_tell
         is_outside |= outside.any(-1)
         n_outside += int(np.count_nonzero(outside))
-        n_known += 64 * int(known.is_known.sum())
+        n_known += 64 * int((known.is_known & can_tell[..., 0]).sum())
     n_all = planes.shape[1] * planes.shape[2] * len(coefficients)
     return Consistency(n_outside / max(n_known, 1), n_known / n_all, is_outside)
 
