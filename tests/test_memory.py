@@ -109,7 +109,7 @@ def test_a_limit_bounds_tiles_and_what_is_held_back(monkeypatch: pytest.MonkeyPa
     card = load_card("car-s")
     for limit in ("160MB", "240MB", "1GB"):
         tile, at_once = budget.fit(card, "int8", align=16, threads=4, max_memory=limit, held_per_row=held)
-        tiles = at_once * (card.bytes_per_px["int8"] + budget.PLANES_PER_PX) * (tile + 64) ** 2
+        tiles = at_once * (card.bytes_per_px["int8"] + budget.AROUND_PER_PX["int8"]) * (tile + 64) ** 2
         assert tiles + 2 * held * (tile + 32) + budget.HEADROOM + 100e6 <= parse_memory(limit)
     small, large = (budget.fit(card, "int8", align=16, threads=64, max_memory=limit) for limit in ("200MB", "4GB"))
     assert large[0] * large[1] > 4 * small[0] * small[1], "more room is used"

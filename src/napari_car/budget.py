@@ -14,8 +14,8 @@ libraries."""
 TILE_MEMORY = 32e6
 """For one tile where there is room for any, bytes; larger ones are no faster."""
 
-PLANES_PER_PX = 36
-"""Memory of a tile around the run of its model, bytes per pixel: three float planes each in, of residual and of sum."""
+AROUND_PER_PX = {"int8": 32, "fp32": 36}
+"""Memory of a tile around the run of its model, bytes per pixel: what goes in, and the residual in floats twice."""
 
 HEADROOM = 32e6
 """What is kept free under a limit, bytes: for opening the model and for what allocators do not give back."""
@@ -56,7 +56,7 @@ def fit(
     InputError
         If the least that works is more than the process may take.
     """
-    bytes_per_px = card.bytes_per_px[precision] + PLANES_PER_PX
+    bytes_per_px = card.bytes_per_px[precision] + AROUND_PER_PX[precision]
     halo = -(-card.halo // align) * align
     memory, tallest = WORKING_MEMORY, None
     if max_memory is not None:

@@ -90,7 +90,8 @@ def restore(
         Id of ``list_models``; the default model for None.
     quality
         IJG quality 1..100 at which the picture was compressed, the ``JpegInfo`` of its file, a ``Coding``, or "auto":
-        what ``diagnose`` finds in the pixels. A picture that shows no compression comes back as it is, as for None.
+        what ``diagnose`` finds in the pixels, for each picture of a stack by itself where they differ. A picture that
+        shows no compression comes back as it is, as for None.
     strength
         Share of the change that is applied, 0..1; 0 returns the pixels bit for bit. A number, or a map of shape (H, W).
     luma, chroma
@@ -192,11 +193,11 @@ def restore_steps(
     luma, chroma = (float(_share(name, value)) for name, value in (("luma", luma), ("chroma", chroma)))
     session = session or open_session(model)
     card = session.card
-    coding = _coding(quality, image, card)
-    row, column = coding.grid_phase if coding else (0, 0)
+    codings = _codings(quality, image, card)
     # Where coefficients are clipped, tiles must hold whole blocks.
     align = math.lcm(card.align, BLOCK) if is_consistent else card.align
-    phase = (row % align, column % align)
+    grids = [coding.grid_phase if coding else (0, 0) for coding in codings]
+    phases = [(row % align, column % align) for row, column in grids]
     in_place = result is image
     side, at_once = fit(
         card,
@@ -208,11 +209,14 @@ def restore_steps(
         taken=0 if out is not None else result.nbytes,
         held_per_row=in_place * whole.width * max(whole.channels, 1) * image.itemsize,
     )
-    plan = plan_tiles(whole.height, whole.width, tile=side, halo=card.halo, align=align, phase=phase)
+    plans = {
+        phase: plan_tiles(whole.height, whole.width, tile=side, halo=card.halo, align=align, phase=phase)
+        for phase in set(phases)
+    }
 
     shares: list[float] = []
 
-    def restore_tile(picture: Array, target: Array, tile: Tile) -> None:
+    def restore_tile(picture: Array, target: Array, coding: Coding | None, tile: Tile) -> None:
         window = tile.write.slices
         degraded = picture[window]
         if coding is None:
@@ -228,16 +232,20 @@ def restore_steps(
 
     targets = [Target(picture, is_held_back=in_place) for picture in pictures(result)]
     jobs = (
-        (picture, target.window(tile.write), tile)
-        for picture, target in zip(pictures(image), targets, strict=True)
-        for tile in plan
+        (picture, target.window(tile.write), coding, tile)
+        for picture, target, coding, phase in zip(pictures(image), targets, codings, phases, strict=True)
+        for tile in plans[phase]
     )
-    unread = [*[tile.read.top for tile in plan][1:], whole.height]
-    with closing(_side_by_side(restore_tile, jobs, len(plan) * len(targets), at_once)) as steps:
-        for done, total in steps:
-            of_picture, nth = divmod(done - 1, len(plan))
-            targets[of_picture].release(unread[nth])
-            yield done, total
+    unread = (
+        (target, row)
+        for target, phase in zip(targets, phases, strict=True)
+        for row in (*[tile.read.top for tile in plans[phase]][1:], whole.height)
+    )
+    n_tiles = sum(len(plans[phase]) for phase in phases)
+    with closing(_side_by_side(restore_tile, jobs, n_tiles, at_once)) as steps:
+        for step, (target, row) in zip(steps, unread, strict=True):
+            target.release(row)
+            yield step
     if shares:
         logger.info("%.2f %% of the known coefficients were clipped into their intervals", 100 * np.mean(shares))
     return result
@@ -254,20 +262,23 @@ def drain(steps: Steps[Result]) -> Result:
 
 
 def _side_by_side(work: Callable[..., None], jobs: Iterable[tuple[Any, ...]], total: int, threads: int) -> Steps[None]:
-    """Do jobs on threads, in order, no more at a time than there are threads; closing it starts no further one."""
+    """Do jobs on threads, in order; one more waits, so that no thread does. Closing it starts no further one."""
     pending: deque[Future[None]] = deque()
     done = 0
     with ThreadPoolExecutor(threads) as pool:
-        for job in jobs:
-            if len(pending) == threads:
-                pending.popleft().result()
+        try:
+            for job in jobs:
+                if len(pending) > threads:
+                    pending.popleft().result()
+                    done += 1
+                    yield done, total
+                pending.append(pool.submit(work, *job))
+            for future in pending:
+                future.result()
                 done += 1
                 yield done, total
-            pending.append(pool.submit(work, *job))
-        for future in pending:
-            future.result()
-            done += 1
-            yield done, total
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
 
 
 def _result(image: Array, dtype: DTypeLike | None, out: Array | None) -> Array:
@@ -283,14 +294,21 @@ def _result(image: Array, dtype: DTypeLike | None, out: Array | None) -> Array:
     return out
 
 
-def _coding(quality: Quality, image: Array, card: ModelCard) -> Coding | None:
-    """How the picture was coded, as told or found out; None where it is to be left alone."""
+def _codings(quality: Quality, image: Array, card: ModelCard) -> list[Coding | None]:
+    """How each picture was coded, as told or found out; None where it is to be left alone."""
+    if isinstance(quality, str) and quality == "auto":
+        found = diagnose(image, card=card)
+        say(found)
+        return [found.coding_of(picture, card) for picture in pictures(image)]
+    return [_told(quality, image, card)] * math.prod(layout(image).stack)
+
+
+def _told(quality: Quality, image: Array, card: ModelCard) -> Coding | None:
+    """How the pictures were coded, as told."""
     if quality is None or isinstance(quality, Coding):
         return quality
     if isinstance(quality, JpegInfo):
         return Coding.from_info(quality)
-    if isinstance(quality, str) and quality == "auto":
-        return say(diagnose(image, card=card))
     if isinstance(quality, bool) or not isinstance(quality, int | np.integer) or not 1 <= quality <= 100:
         raise InputError(f"quality is {quality!r}; it is 'auto' or a whole number from 1 to 100")
     low, high = card.qualities
@@ -301,7 +319,7 @@ def _coding(quality: Quality, image: Array, card: ModelCard) -> Coding | None:
 
 def say(diagnosis: Diagnosis, name: str = "") -> Coding | None:
     """Say in the log what was found, of the picture of that name, and give the coding that follows."""
-    level = logging.WARNING if diagnosis.coding is None else logging.INFO
+    level = logging.WARNING if diagnosis.coding is None and not diagnosis.is_mixed else logging.INFO
     logger.log(level, "%s%s", f"{name}: " if name else "", diagnosis.sentence)
     return diagnosis.coding
 
