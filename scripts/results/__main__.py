@@ -100,7 +100,7 @@ def main() -> None:
     if args.data is not None:
         models = args.model or [card.id for card in list_models()]
         threads = args.threads or os.cpu_count()
-        machine = f"{threads} threads ({platform.system()} {platform.machine()})"
+        machine = f"{threads} thread{'s' * (threads != 1)} ({platform.system()} {platform.machine()})"
         rows = merge(kept["rows"], measure(args.data, args.sets, models, args.precision, args.threads))
         kept = {"machine": machine, "rows": rows}
         store.write_text(json.dumps(kept, indent=1) + "\n", "utf-8")
