@@ -11,7 +11,8 @@ from skimage import data
 
 from napari_car import InputError, open_session, read_jpeg, restore
 from napari_car.cli import main
-from napari_car.jpeg.coefficients import plane_coefficients
+from napari_car.jpeg.coefficients import plane_coefficients, read_coefficients, read_planes
+from napari_car.jpeg.consistency import check_consistency
 from napari_car.jpeg.dct import block_dct
 
 LUMA = np.array([0.299, 0.587, 0.114])
@@ -77,6 +78,21 @@ def test_no_coefficient_of_an_8_bit_grey_picture_leaves_its_interval(session, qu
     spectrum = block_dct(restored.astype(np.float32) - 128)
     assert np.all(spectrum >= known.low - 1e-3)
     assert np.all(spectrum <= known.high + 1e-3)
+
+
+@pytest.mark.parametrize("subsampling", ["4:4:4", "4:2:0"])
+def test_saturated_colours_carry_no_block_out_of_what_verify_takes(session, subsampling):
+    # Blocks of hard edges up to white: restored, they would overshoot it.
+    loud = np.clip(2.2 * (data.astronaut().astype(float) - 110) + 140, 0, 255).astype(np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(loud).save(file, "JPEG", quality=60, subsampling=subsampling)
+    degraded, content = np.asarray(Image.open(file)), file.getvalue()
+    restored = restore(degraded, quality=read_jpeg(content), session=session, consistent=read_planes(content))
+    planes, decoded = (np.float32(image.transpose(2, 0, 1) / 255) for image in (restored, degraded))
+    found = check_consistency(planes, read_coefficients(content), decoded=decoded)
+    assert found.is_consistent
+    assert found.share_known > 0.1
+    assert np.mean(restored != degraded) > 0.2
 
 
 def test_tiles_and_crops_change_nothing(session):
