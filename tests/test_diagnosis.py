@@ -103,3 +103,34 @@ def test_custom_tables_reach_the_network():
     assert "by tables of its own" in found.sentence
     assert found.coding is not None
     assert found.coding.tables == (tuple(info.quant_tables[0].ravel().tolist()),)
+
+
+@pytest.fixture(scope="module")
+def mixed() -> np.ndarray:
+    """Three pictures in a stack: of quality 10, of quality 60 and cropped, and one that was never compressed."""
+    piece = PHOTO[:208, 100:308]
+    return np.stack([compressed(piece, 10)[0][:200, :200], compressed(piece, 60)[0][3:203, 5:205], piece[:200, :200]])
+
+
+def test_each_picture_of_a_mixed_stack_goes_by_its_own(mixed) -> None:
+    found, card = diagnose(mixed), load_card()
+    assert found.is_mixed
+    assert found.sentence == (
+        "The pictures of the stack were compressed differently, at about quality 10 to 60, some not at all; each is "
+        "restored by what its own pixels show."
+    )
+    assert [found.coding_of(picture, card) for picture in mixed] == [diagnose(picture).coding for picture in mixed]
+    in_place = mixed.copy()
+    for restored in (restore(mixed), restore(in_place, out=in_place)):
+        for before, after in zip(mixed, restored, strict=True):
+            np.testing.assert_array_equal(after, restore(before))
+        assert (restored[:2] != mixed[:2]).any((1, 2, 3)).all()
+
+
+def test_pictures_that_are_alike_are_told_alike(mixed) -> None:
+    dark = np.zeros_like(mixed[0])  # that shows nothing by itself
+    stack = np.stack([mixed[0], dark, mixed[0]])
+    found = diagnose(stack)
+    assert not found.is_mixed
+    assert found.coding.quality == pytest.approx(10, abs=1)
+    assert found.coding_of(dark, load_card()) == found.coding

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from napari_car import CarError, FileError, InputError, lazy, read_jpeg, restore
 from napari_car.jpeg.coding import Coding
@@ -105,3 +107,14 @@ def test_storing_yields_progress_and_gives_the_same(tmp_path: Path) -> None:
 def test_what_cannot_be_taken_is_said_before_any_work(array: np.ndarray, options: dict, said: str) -> None:
     with pytest.raises((InputError, CarError), match=said):
         restore_dask(da.from_array(array), **options)
+
+
+@pytest.mark.parametrize("is_grey", [False, True], ids=["RGB", "grey"])
+def test_each_picture_of_a_mixed_stack_goes_by_its_own(reference, to_jpeg, is_grey: bool) -> None:
+    pixels = np.ascontiguousarray(reference[..., 1]) if is_grey else reference
+    stack = np.stack([np.asarray(Image.open(io.BytesIO(to_jpeg(pixels, quality=quality)))) for quality in (60, 10)])
+    strength = np.tri(*reference.shape[:2], dtype=np.float32)
+    for options in ({}, {"strength": strength}):
+        found = restore_dask(da.from_array(stack[None], chunks=50), **options)
+        assert found.numblocks[1:4] == (2, 1, 2)
+        np.testing.assert_array_equal(found.compute()[0], np.stack([restore(each, **options) for each in stack]))

@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+import numpy as np
 
 from napari_car.cards import ModelCard, load_card
 from napari_car.jpeg.coding import Coding
 from napari_car.jpeg.estimate import JpegEstimate, estimate_jpeg
 from napari_car.jpeg.header import JpegInfo
-from napari_car.pixels import Array
+from napari_car.pixels import Array, pictures
 
 SURE = 0.9
 """Confidence from which the pixels are believed against the file."""
 
 COARSER = 10
 """Steps of quality by which an earlier compression on the same grid must be worse to be believed."""
+
+ALIKE = 2
+"""Steps of quality within which pictures of a stack count as alike; estimates are sure to within as many."""
+
+MOST_LOOKED_AT = 4
+"""Pictures of a stack that are looked at one by one, to see whether all are alike."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +42,8 @@ class Diagnosis:
         What the file's header says, where there is one.
     estimate
         What the pixels say.
+    is_mixed
+        Whether the pictures of a stack differ, so that each goes by its own: see ``coding_of``.
     """
 
     coding: Coding | None
@@ -40,6 +51,14 @@ class Diagnosis:
     sentence: str
     info: JpegInfo | None
     estimate: JpegEstimate
+    is_mixed: bool = False
+
+    def coding_of(self, picture: Array, card: ModelCard) -> Coding | None:
+        """What a network is told of one picture of the stack; of a mixed one what its own pixels show, where surely."""
+        if not self.is_mixed:
+            return self.coding
+        own = diagnose(picture, card=card)
+        return own.coding if own.estimate.confidence >= SURE else self.coding
 
 
 def diagnose(
@@ -48,7 +67,8 @@ def diagnose(
     """Find out what ``quality="auto"`` will do with an image.
 
     The file's tables are believed, unless the pixels surely show a coarser compression before them. Pictures that were
-    never compressed, or so lightly that the model would not help, are to be left alone.
+    never compressed, or so lightly that the model would not help, are to be left alone. The pictures of a stack are
+    looked at together; a few of them by themselves too, and where these differ, each is to go by its own.
 
     Parameters
     ----------
@@ -73,6 +93,29 @@ def diagnose(
     'No JPEG compression was found; the picture is left alone.'
     """
     card = card or load_card()
+    whole = _diagnose_alike(image, info, card, in_full=in_full)
+    stack = list(pictures(image))
+    if len(stack) == 1:
+        return whole
+    some = [estimate_jpeg(stack[index], in_full=False) for index in spread(len(stack))]
+    if all(_is_like(whole.estimate, own) for own in some):
+        return whole
+    return replace(whole, source="pixels", sentence=_of_mixed(own.quality for own in some), is_mixed=True)
+
+
+def spread(count: int) -> list[int]:
+    """Which pictures of a stack are looked at one by one.
+
+    Examples
+    --------
+    >>> spread(3), spread(1000)
+    ([0, 1, 2], [0, 333, 666, 999])
+    """
+    return [int(index) for index in np.linspace(0, count - 1, min(count, MOST_LOOKED_AT))]
+
+
+def _diagnose_alike(image: Array, info: JpegInfo | None, card: ModelCard, *, in_full: bool) -> Diagnosis:
+    """Diagnose a picture, or a stack as if all of it had been compressed alike."""
     estimate = estimate_jpeg(image, in_full=in_full or info is None)
     if info is not None and not _is_worse(estimate, info):
         coding, source, sentence = Coding.from_info(info), "file", _of_file(info)
@@ -97,6 +140,13 @@ def _is_worse(estimate: JpegEstimate, info: JpegInfo) -> bool:
     return estimate.quality < info.quality - (0 if is_shifted else COARSER)
 
 
+def _is_like(whole: JpegEstimate, own: JpegEstimate) -> bool:
+    """Whether a picture of a stack is as the whole stack is, or does not surely show that it is not."""
+    if own.confidence < SURE or own.quality is None or whole.quality is None:
+        return own.confidence < SURE or own.quality == whole.quality
+    return abs(own.quality - whole.quality) <= ALIKE and own.grid_phase == whole.grid_phase
+
+
 def _of_file(info: JpegInfo) -> str:
     """What the header says."""
     tables = "" if info.is_standard else ", by tables of its own"
@@ -111,3 +161,15 @@ def _of_pixels(estimate: JpegEstimate, info: JpegInfo | None) -> str:
     start = "" if info is None else f"The file was saved at quality {info.quality}, but before that "
     what = f"{'the' if start else 'The'} picture was compressed at about quality {estimate.quality}"
     return f"{start}{what}{grid} as its pixels show ({estimate.confidence:.0%} sure)"
+
+
+def _of_mixed(qualities: Iterable[int | None]) -> str:
+    """What the pixels of a stack say whose pictures differ."""
+    found = list(qualities)
+    known = sorted({quality for quality in found if quality is not None})
+    span = f"{known[0]} to {known[-1]}" if len(known) > 1 else f"{known[0]}"
+    rest = ", some not at all" if None in found else ""
+    return (
+        f"The pictures of the stack were compressed differently, at about quality {span}{rest}; "
+        "each is restored by what its own pixels show."
+    )

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 import numpy as np
 
 from napari_car.cards import load_card
-from napari_car.diagnosis import diagnose
+from napari_car.diagnosis import Diagnosis, diagnose, spread
 from napari_car.errors import FileError, InputError, MissingExtraError
 from napari_car.pixels import Array, layout, target_dtype
 from napari_car.restore import Options, Steps, restore
@@ -39,7 +39,7 @@ def restore_dask(array: Any, **options: Unpack[Options]) -> da.Array:
         A dask array, or another that dask can read lazily such as zarr's; shape and dtype as for ``restore``.
     **options
         Those of ``restore`` without ``session``, ``tile`` and ``max_memory``. "auto" quality is found in the middle of
-        the middle picture, for all of them.
+        a few pictures, for all of them, or of each when it is restored where these few differ.
 
     Raises
     ------
@@ -62,8 +62,10 @@ def restore_dask(array: Any, **options: Unpack[Options]) -> da.Array:
     if refused := {"session", "tile", "max_memory"} & options.keys():
         raise InputError(f"a lazy array takes no {' and no '.join(sorted(refused))}; each block is a tile")
     card = load_card(options.pop("model", None))
+    found = None
     if options.get("quality", "auto") == "auto":
-        options["quality"] = diagnose(_middle(source, len(whole.stack)), card=card).coding
+        found = diagnose(middles(source, len(whole.stack)), card=card)
+        options["quality"] = found.coding
     dtype = target_dtype(np.empty(0, source.dtype), options.get("dtype"))
     # Blocks start on the grid of an uncropped picture and overlap by whole steps of it: each then sees what a tile of
     # the whole would. One step more than the halo, since a grid of another phase cuts its cells.
@@ -81,6 +83,10 @@ def restore_dask(array: Any, **options: Unpack[Options]) -> da.Array:
         lying = da.from_array(np.asarray(strength, np.float32), chunks=tuple(sides))[(np.newaxis,) * spatial]
         blocks.append(lying[..., np.newaxis] if whole.channels else lying)
         overlaps.append(overlaps[0])
+    if found is not None and found.is_mixed:
+        blocks.append(_codings(source, spatial, found, card.id))
+        overlaps.append(dict.fromkeys(range(source.ndim), 0))
+        del options["quality"]
     return da.map_overlap(
         _restore_block,
         *blocks,
@@ -141,12 +147,13 @@ def store_steps(lazy: da.Array, path: str | os.PathLike[str]) -> Steps[Any]:
 
 
 def _restore_block(
-    block: Array, lying: Array | None = None, *, model: str, number: float, has_channels: bool, options: dict[str, Any]
+    block: Array, *others: Array, model: str, number: float | None, has_channels: bool, options: dict[str, Any]
 ) -> Array:
-    """Restore one block with its overlap; ``lying`` is its part of a strength map."""
+    """Restore one block with its overlap; of others its part of a strength map where there is no number, its coding."""
     pixels = block if has_channels else block[..., None]
-    share = number if lying is None else lying.reshape(pixels.shape[-3:-1])
-    restored = restore(pixels, session=_session(model), strength=share, **options)
+    share = others[0].reshape(pixels.shape[-3:-1]) if number is None else number
+    told = options if "quality" in options else {**options, "quality": others[-1].item()}
+    restored = restore(pixels, session=_session(model), strength=share, **told)
     return restored if has_channels else restored[..., 0]
 
 
@@ -156,13 +163,50 @@ def _session(model: str) -> Session:
     return open_session(model, threads=1)
 
 
-def _middle(source: da.Array, n_stack: int) -> Array:
-    """Pixels of the middle of the middle picture."""
-    place: list[Any] = [length // 2 for length in source.shape[:n_stack]]
-    for length in source.shape[n_stack : n_stack + 2]:
-        start = max(length - LOOKED_AT, 0) // 2 // MCU * MCU
-        place.append(slice(start, start + LOOKED_AT))
-    return np.asarray(source[tuple(place)])
+def _codings(source: da.Array, spatial: int, found: Diagnosis, model: str) -> da.Array:
+    """The coding of each picture, of 1 along its own axes: found in its middle, when its first block is asked for."""
+    window = source[(..., *middle(source.shape[spatial:]), *[slice(None)] * (source.ndim - spatial - 2))]
+    chunks = (*((1,) * length for length in source.shape[:spatial]), *window.shape[spatial:])
+
+    def find(picture: Array) -> Array:
+        coding = np.empty((1,) * picture.ndim, object)
+        coding.flat[0] = found.coding_of(picture, load_card(model))
+        return coding
+
+    return window.rechunk(chunks).map_blocks(
+        find,
+        chunks=(*chunks[:spatial], *[1] * (source.ndim - spatial)),
+        dtype=object,
+        meta=np.empty((0,) * source.ndim, object),
+    )
+
+
+def middles(array: Any, n_stack: int) -> Array:
+    """Pixels of the middles of a few pictures, by which "auto" quality is found.
+
+    Parameters
+    ----------
+    array
+        As for ``restore_dask``; only what is looked at is read.
+    n_stack
+        Number of leading axes, those of the stack.
+
+    Returns
+    -------
+    np.ndarray
+        Shape (n, h, w) or (n, h, w, channels), n at most 4, h and w at most 1024.
+    """
+    stack = array.shape[:n_stack]
+    window = middle(array.shape[n_stack:])
+    places = [tuple(map(int, np.unravel_index(index, stack))) for index in spread(math.prod(stack))]
+    return np.stack([np.asarray(array[(*place, *window)]) for place in places])
+
+
+def middle(sizes: tuple[int, ...]) -> tuple[slice, slice]:
+    """Rows and columns of the middle of a picture of that height and width, px; on the grid, which keeps its phase."""
+    starts = [max(length - LOOKED_AT, 0) // 2 // MCU * MCU for length in sizes[:2]]
+    rows, columns = (slice(start, start + LOOKED_AT) for start in starts)
+    return rows, columns
 
 
 def _sides(length: int, side: int) -> tuple[int, ...]:

@@ -32,7 +32,8 @@ def describe_run(
     Parameters
     ----------
     options
-        What ``restore`` was given; quality a number, a ``Coding`` or None, not "auto".
+        What ``restore`` was given; quality a number, a ``Coding``, None, or "auto" where the pictures of a stack differ
+        and each went by its own.
     diagnosis
         How the quality was found; None where a person said it.
     name, path

@@ -146,7 +146,7 @@ def restore_file_steps(
     if isinstance(quality, str) and quality == "auto":
         info = read_jpeg(src) if picture.format == "JPEG" else None
         diagnosis = diagnose(picture.pixels, info=info, card=session.card, in_full=False)
-        quality = say(diagnosis, src.name)
+        quality = "auto" if diagnosis.is_mixed else say(diagnosis, src.name)
     options["quality"] = Coding.from_info(quality) if isinstance(quality, JpegInfo) else quality
     if options.get("consistent") is True and picture.format == "JPEG":
         per_px = 10 if read_jpeg(src).subsampling == "4:4:4" else 6  # as measured

@@ -186,9 +186,10 @@ class RestoreDock(QWidget):
             return
         settings = self.form.settings
         settings.remember()
-        if settings.is_auto and self._diagnosis is not None and self._diagnosis.coding is None:
-            self._say(self._diagnosis.sentence)
-            show_info(self._diagnosis.sentence)
+        found = self._diagnosis
+        if settings.is_auto and found is not None and found.coding is None and not found.is_mixed:
+            self._say(found.sentence)
+            show_info(found.sentence)
             return
         store = None
         if self.form.is_stored:

@@ -9,14 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from napari_car.cards import ModelCard
+from napari_car.cards import ModelCard, load_card
 from napari_car.diagnosis import Diagnosis, diagnose
 from napari_car.errors import CarError
 from napari_car.jpeg.header import JpegInfo, read_jpeg
 from napari_car.lazy import restore_dask, store_steps
 from napari_car.pixels import Array
 from napari_car.provenance import describe_run, python_code
-from napari_car.restore import Options, Steps, restore_steps
+from napari_car.restore import Options, Quality, Steps, restore_steps
 from napari_car.session import open_session
 from napari_car.widget.region import Region
 from napari_car.widget.result import Outcome, change
@@ -80,10 +80,13 @@ class Run:
 
     def preview_steps(self, region: Region) -> Steps[Array]:
         """Restore a region of the plane that is shown; of the finest level the pixels are those of the whole run."""
-        _, options = yield from self._options()
+        diagnosis, options = yield from self._options()
         source, window = self.source, region.read.slices
         strength = at_size(options["strength"], source.size_of(region.level))
         options["strength"] = strength[window] if isinstance(strength, np.ndarray) else strength
+        if diagnosis is not None and diagnosis.is_mixed:
+            shown = source.as_image(source.looked_at(is_current_plane=True))
+            options["quality"] = diagnosis.coding_of(shown, load_card(self.settings.model))
         restored = yield from restore_steps(source.picture(region.level, window), **options)
         return restored[region.crop][(np.newaxis,) * len(source.plane)]
 
@@ -96,9 +99,12 @@ class Run:
             diagnosis = self.diagnosis or (
                 yield from diagnose_steps(self.source, session.card, is_current_plane=self.is_current_plane)
             )
+        quality: Quality = settings.quality
+        if diagnosis is not None:
+            quality = "auto" if diagnosis.is_mixed else diagnosis.coding
         return diagnosis, {
             "session": session,
-            "quality": diagnosis.coding if diagnosis else settings.quality,
+            "quality": quality,
             "strength": settings.strength if self.where is None else np.float32(settings.strength) * self.where(),
             "luma": settings.luma,
             "chroma": settings.chroma,

@@ -13,7 +13,7 @@ from napari.layers import Image, Layer
 
 from napari_car.errors import CarError
 from napari_car.files import read_image
-from napari_car.lazy import LOOKED_AT, MCU
+from napari_car.lazy import middle, middles
 from napari_car.pixels import Array
 
 Index = tuple[int, ...]
@@ -99,14 +99,10 @@ class Source:
         return self.picture()[(np.newaxis,) * len(self.plane)]
 
     def looked_at(self, *, is_current_plane: bool = False) -> Array:
-        """Pixels that say how all were compressed: all that are in memory, or the middle of the plane shown."""
-        if not self.is_lazy:
-            return self.shown_plane() if is_current_plane else np.asarray(self.data)
-        window = []
-        for length in self.size_of(0):
-            start = max(length - LOOKED_AT, 0) // 2 // MCU * MCU  # on the grid, which keeps its phase
-            window.append(slice(start, start + LOOKED_AT))
-        return self.picture(0, window)
+        """Pixels that say how all were compressed, or the plane shown; of what is not in memory, the middle alone."""
+        if is_current_plane:
+            return self.picture(0, middle(self.size_of(0))) if self.is_lazy else self.shown_plane()
+        return middles(self.data, len(self.plane)) if self.is_lazy else np.asarray(self.data)
 
     @property
     def is_ambiguous(self) -> bool:
