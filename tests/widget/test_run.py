@@ -235,10 +235,36 @@ def test_the_file_header_is_believed(open_dock, finish, photo_path) -> None:
     assert "The file was saved at quality 20" in dock.form.found.text()
 
 
+@pytest.fixture
+def mixed(reference, to_jpeg):
+    return np.stack([np.asarray(Image.open(io.BytesIO(to_jpeg(reference, quality=quality)))) for quality in (60, 10)])
+
+
+@pytest.mark.parametrize("is_lazy", [False, True], ids=["eager", "lazy"])
+def test_a_mixed_stack_goes_plane_by_plane_and_says_so(open_dock, finish, mixed, is_lazy) -> None:
+    viewer, dock = open_dock(show=True)
+    viewer.add_image(da.from_array(mixed, chunks=(1, 64, 64, 3)) if is_lazy else mixed, rgb=True)
+    finish(dock)
+    assert "compressed differently, at about quality 10 to 60; each is restored by" in dock.form.found.text()
+    expected = np.stack([restore(plane) for plane in mixed])
+    dock.preview_button.setChecked(True)
+    for plane in (0, 1):
+        viewer.dims.set_current_step(0, plane)
+        finish(dock)
+        shown = next(layer for layer in viewer.layers if layer.name == "preview [car]")
+        _, top, left = np.rint(shown.data_to_world((0, 0, 0))).astype(int)
+        height, width = shown.data.shape[1:3]
+        np.testing.assert_array_equal(shown.data[0], expected[plane, top : top + height, left : left + width])
+    dock.preview_button.setChecked(False)
+    run(dock, finish)
+    np.testing.assert_array_equal(viewer.layers[1].data, expected)
+
+
 CODE_CASES = [
     "memory",
     "file",
     "plane",
+    "mixed",
     "map",
     "sample",
     "consistent",
@@ -247,11 +273,12 @@ CODE_CASES = [
     "dask",
     "dask map",
     "dask plane",
+    "dask mixed",
 ]
 
 
 @pytest.mark.parametrize("case", CODE_CASES)
-def test_the_copied_code_gives_the_same_pixels(open_dock, finish, photo_path, case) -> None:
+def test_the_copied_code_gives_the_same_pixels(open_dock, finish, photo_path, mixed, case) -> None:
     tmp_path, photo = photo_path.parent, np.asarray(Image.open(photo_path))
     viewer, dock = open_dock()
     if case == "file":
@@ -260,13 +287,15 @@ def test_the_copied_code_gives_the_same_pixels(open_dock, finish, photo_path, ca
         (layer,) = viewer.open_sample("napari-car", "series")
     elif case == "plane":
         layer = viewer.add_image(np.stack([photo, photo[::-1]]), rgb=True, name="stack")
+    elif case == "mixed":
+        layer = viewer.add_image(mixed, rgb=True, name="stack")
     elif case == "float rgba":
         alpha = np.linspace(0, 1, photo[..., :1].size).reshape(photo[..., :1].shape)
         layer = viewer.add_image(np.concatenate([photo / 255, alpha], 2).astype(np.float32), rgb=True, name="photo")
     elif case == "multiscale":
         layer = viewer.add_image([photo, photo[::2, ::2]], rgb=True, multiscale=True, name="photo")
     elif "dask" in case:
-        stack = da.from_array(np.stack([photo, photo[::-1]]), chunks=(1, 64, 64, 3))
+        stack = da.from_array(mixed if "mixed" in case else np.stack([photo, photo[::-1]]), chunks=(1, 64, 64, 3))
         layer = viewer.add_image(stack, rgb=True, name="photo")
     else:
         layer = viewer.add_image(photo, rgb=True, name="photo")
