@@ -27,7 +27,7 @@ class Runtime:
         self.opened: list[Any] = []
 
     def get_available_providers(self) -> list[str]:
-        return ["CPUExecutionProvider"]
+        return [name for name, _ in self._there()]  # plug-ins with a device as well
 
     def register_execution_provider_library(self, name: str, path: str) -> None:
         self.registered.append(path)
@@ -35,10 +35,12 @@ class Runtime:
             raise RuntimeError("libsomething.so.1: cannot open\nshared object file")
 
     def get_ep_devices(self) -> list[Any]:
-        there = [("CPUExecutionProvider", CPU)]
-        if self.registered and not self.fails:
-            there += [(self.full, kind) for kind in self.types]
+        there = self._there()
         return [types.SimpleNamespace(ep_name=n, device=types.SimpleNamespace(type=kind)) for n, kind in there]
+
+    def _there(self) -> list[tuple[str, Any]]:
+        found = self.types if self.registered and not self.fails else ()
+        return [("CPUExecutionProvider", CPU), *((self.full, kind) for kind in found)]
 
     class SessionOptions:
         def add_provider_for_devices(self, devices: list[Any], options: dict[str, str]) -> None:
