@@ -33,6 +33,7 @@ from napari_car.train.pool import Patches  # noqa: E402
 from napari_car.train.quantization import quantize  # noqa: E402
 from napari_car.train.receptive import receptive_radius  # noqa: E402
 from napari_car.train.recipe import Recipe, read_recipe  # noqa: E402
+from napari_car.train.rounding import round_activations, rounded_weights  # noqa: E402
 
 TINY = {"unshuffle": 4, "widths": [16], "blocks": [1], "phase": 2}
 DEEP = {"unshuffle": 2, "widths": [4, 8, 12], "blocks": [1, 1, 2, 1, 1], "phase": 3}
@@ -119,6 +120,28 @@ def test_int8_graphs_move_bytes_and_stay_near(arch: str, options: dict[str, Any]
     widened = {node.output[0] for node in int8.graph.node if node.op_type == "DequantizeLinear"}
     takers = {node.op_type for node in int8.graph.node if widened & set(node.input)}
     assert takers <= {"Conv", "Add", "Relu", "LeakyRelu"}
+
+
+@pytest.mark.parametrize(("arch", "options"), ARCHITECTURES)
+def test_a_rounding_network_errs_as_int8_does_and_learns_from_it(arch: str, options: dict[str, Any]) -> None:
+    from onnxruntime import InferenceSession
+
+    network, told = random_network(arch, options), condition(30, "4:2:0")
+    image = data.astronaut()[None, 100:164, 100:196]
+    more = {"condition": told[None]} if arch == "CarNet" else {}
+    graph = quantize(to_onnx(network, told), [{"image": (image / 255).astype(np.float32)} | more])
+    int8 = InferenceSession(graph.SerializeToString()).run(None, {"image": image} | more)[0]
+    inputs = torch.from_numpy(image / np.float32(255)).permute(0, 3, 1, 2), torch.from_numpy(told)[None]
+    exact = network(*inputs).detach()
+    round_activations(network, [inputs])
+    weights = dict(network.named_parameters())
+    residual = torch.func.functional_call(network, rounded_weights(network, weights), inputs)
+
+    exact, found = ((r * residual_scale(inputs[1])).detach().permute(0, 2, 3, 1).numpy() for r in (exact, residual))
+    errors = [np.sqrt(np.mean((rounded - exact) ** 2)) for rounded in (found, int8)]
+    assert 0.5 < errors[0] / errors[1] < 2
+    residual.square().mean().backward()
+    assert all(weight.grad is not None and weight.grad.abs().max() > 0 for weight in weights.values())
 
 
 @pytest.mark.parametrize("quality", [None, 10])

@@ -23,6 +23,7 @@ from napari_car.train.muon import Muon
 from napari_car.train.networks import build, last_layer, residual_scale
 from napari_car.train.pool import Patches, find_pictures, load, split
 from napari_car.train.recipe import Recipe, degradation
+from napari_car.train.rounding import round_activations, rounded_weights
 
 logger = logging.getLogger(__name__)
 
@@ -64,6 +65,8 @@ def fit(recipe: Recipe, images: Path, outputs: Path, *, device: str | None = Non
     )  # fmt: skip
     loader = DataLoader(patches, batch_size=None, num_workers=workers, prefetch_factor=4 if workers else None)
     validation = _Validation(held_out, recipe, run.device)
+    if recipe.rounded:
+        round_activations(run.network, [(image, told) for image, _, told in validation.sets.values()])
     with tqdm(total=100, unit="%", desc=recipe.name, bar_format="{l_bar}{bar}| {elapsed} {postfix}") as bar:
         for reference, degraded, conditions in loader:
             if run.fraction >= 1:
@@ -120,8 +123,8 @@ class _Run:
             for group, rate in zip(optimizer.param_groups, rates, strict=True):
                 group["lr"] = rate * factor
         image, target, conditions = _inputs(reference, degraded, conditions, self.device)
-        with torch.autocast(self.device.type, torch.bfloat16):
-            residual = self.network(image, conditions)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=not self.recipe.rounded):
+            residual = self.compute(dict(self.network.named_parameters()), image, conditions)
         loss = (residual.float() - target).square().mean()
         for optimizer in self.optimizers:
             optimizer.zero_grad(set_to_none=True)
@@ -138,6 +141,13 @@ class _Run:
         self.step += 1
         self.minutes = (time.monotonic() - self.started) / 60
 
+    def compute(self, weights: dict[str, Tensor], image: Tensor, conditions: Tensor) -> Tensor:
+        """The residual by ``weights``, rounded where the recipe says so."""
+        if self.recipe.rounded:
+            weights = rounded_weights(self.network, weights)
+        residual: Tensor = torch.func.functional_call(self.network, weights, (image, conditions))
+        return residual
+
     def log_when_due(self, validation: _Validation) -> None:
         """Save and validate when their time has come."""
         now = time.monotonic()
@@ -152,7 +162,7 @@ class _Run:
         """Append a row to the run's CSV file."""
         row: dict[str, Any] = {
             "minutes": round(self.minutes, 2), "step": self.step, "loss": round(self.loss, 5),
-            "lr": self.optimizers[0].param_groups[0]["lr"], **validation.psnr(self.network, self.average),
+            "lr": self.optimizers[0].param_groups[0]["lr"], **validation.psnr(self),
         }  # fmt: skip
         self.last_psnr = ", ".join(f"{k} {v}" for k, v in row.items() if k.startswith("q"))
         path = self.path.with_suffix(".csv")
@@ -187,12 +197,12 @@ class _Validation:
             self.sets[f"q{quality}"] = _inputs(batch[0], batch[1], told, device)
 
     @torch.no_grad()
-    def psnr(self, network: nn.Module, weights: dict[str, Tensor]) -> dict[str, float]:
-        """Gain in dB at each quality with ``weights`` in place of the network's own."""
+    def psnr(self, run: _Run) -> dict[str, float]:
+        """Gain in dB at each quality of a run's averaged weights."""
         gains = {}
         for name, (image, target, conditions) in self.sets.items():
             residual = torch.cat([
-                torch.func.functional_call(network, weights, (image[i : i + 1], conditions[i : i + 1]))
+                run.compute(run.average, image[i : i + 1], conditions[i : i + 1])
                 for i in range(len(image))
             ])  # fmt: skip
             before, after = (e.square().mean(dim=(1, 2, 3)) for e in (target, target - residual))
@@ -215,7 +225,7 @@ def _optimizers(network: nn.Module, recipe: Recipe) -> list[torch.optim.Optimize
     hidden = {id(p) for p in weights}
     if recipe.optimizer == "muon":
         rest = [p for p in network.parameters() if id(p) not in hidden]
-        return [Muon(weights, recipe.lr), torch.optim.Adam(rest, 1e-3)]
+        return [Muon(weights, recipe.lr), torch.optim.Adam(rest, recipe.lr / 10)]
     groups: list[dict[str, Any]] = [
         {"params": [p for p in network.parameters() if id(p) not in last]},
         {"params": [p for p in network.parameters() if id(p) in last], "lr": recipe.lr / 10},

@@ -100,12 +100,21 @@ class Block(nn.Module):
     def __init__(self, width: int) -> None:
         super().__init__()
         self.first = nn.Conv2d(width, width, 3, padding=1)
+        self.relu = nn.ReLU()
         self.second = nn.Conv2d(width, width, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
         """Same shape out as in."""
-        residual: Tensor = self.second(functional.relu(self.first(x)))
+        residual: Tensor = self.second(self.relu(self.first(x)))
         return x + residual
+
+
+class Sum(nn.Module):
+    """The sum of two tensors of one shape, as a module so that it can be watched."""
+
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        """Same shape out as in."""
+        return x + y
 
 
 class CarNet(nn.Module):
@@ -142,6 +151,7 @@ class CarNet(nn.Module):
         pairs = list(pairwise(widths))
         self.downs = nn.ModuleList(nn.Conv2d(fine, coarse, 2, stride=2) for fine, coarse in pairs)
         self.ups = nn.ModuleList(nn.Conv2d(coarse, 4 * fine, 1) for fine, coarse in reversed(pairs))
+        self.sums = nn.ModuleList(Sum() for _ in pairs)
         self.tail = nn.Conv2d(widths[0], 3 * unshuffle**2, 3, padding=1)
         _initialise(self)
         for block in self.modules():
@@ -163,8 +173,8 @@ class CarNet(nn.Module):
         skips: list[Tensor] = []
         for i, stage in enumerate(self.stages):
             if i > len(self.downs):
-                up = functional.pixel_shuffle(self.ups[i - len(self.downs) - 1](x), 2)
-                x = up + skips.pop()
+                nth = i - len(self.downs) - 1
+                x = self.sums[nth](functional.pixel_shuffle(self.ups[nth](x), 2), skips.pop())
             x = stage(x)
             if i < len(self.downs):
                 skips.append(x)

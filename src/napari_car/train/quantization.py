@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import tempfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -61,29 +61,43 @@ def quantize(model: onnx.ModelProto, feeds: list[Feed], percentile: float = 99.9
         return _with_bytes(onnx.load(target))
 
 
-def _balanced(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The model with the weights that see the image on their 8-bit lattice, rounded so that their sums are kept.
+def balance(weight: NDArray[np.float32], colours: Sequence[slice]) -> NDArray[np.float32]:
+    """Weights that see the image, brought to their 8-bit lattice so that their sums over each colour are kept.
 
     Pixels are far from zero mean: what rounding adds to the sum over a colour comes back as an error of brightness in
     every flat area, ten times what the rest of the quantization costs.
+
+    Parameters
+    ----------
+    weight
+        Of shape (out, in, ...); each output has a lattice of its own.
+    colours
+        Inputs of each colour.
     """
-    result = onnx.ModelProto()
-    result.CopyFrom(model)
-    first = next(node for node in result.graph.node if node.op_type == "Conv").input[1]
-    constant = next(constant for constant in result.graph.initializer if constant.name == first)
-    weight = numpy_helper.to_array(constant)
-    scale = np.abs(weight).max((1, 2, 3), keepdims=True) / 127
+    scale = np.abs(weight).max(tuple(range(1, weight.ndim)), keepdims=True) / 127
     exact = weight / scale
     rounded = np.round(exact)
     for out in range(len(weight)):
-        for colour in range(3):  # the last axis of what SpaceToDepth makes of a pixel block
-            remainder = exact[out, colour::3] - rounded[out, colour::3]
+        for colour in colours:
+            remainder = exact[out, colour] - rounded[out, colour]
             excess = round(float(remainder.sum()))
             nearest = np.argsort(-np.sign(excess) * remainder, axis=None)[: abs(excess)]
             step = np.zeros(remainder.size)
             step[nearest] = np.sign(excess)
-            rounded[out, colour::3] += step.reshape(remainder.shape)
-    constant.CopyFrom(numpy_helper.from_array((rounded.clip(-127, 127) * scale).astype(np.float32), first))
+            rounded[out, colour] += step.reshape(remainder.shape)
+    balanced: NDArray[np.float32] = (rounded.clip(-127, 127) * scale).astype(np.float32)
+    return balanced
+
+
+def _balanced(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The model with its first weights on their lattice."""
+    result = onnx.ModelProto()
+    result.CopyFrom(model)
+    first = next(node for node in result.graph.node if node.op_type == "Conv").input[1]
+    constant = next(constant for constant in result.graph.initializer if constant.name == first)
+    colours = [slice(colour, None, 3) for colour in range(3)]  # the last axis of what SpaceToDepth makes of a block
+    balanced = balance(numpy_helper.to_array(constant), colours)
+    constant.CopyFrom(numpy_helper.from_array(balanced, first))
     return result
 
 

@@ -37,6 +37,8 @@ class Recipe:
         Name of the weights of the same recipe that these start from, such as "q10".
     double, grey, fine, clean
         Shares of crops compressed twice, as grey pictures, at qualities from 85 up, and not at all.
+    rounded
+        Whether the network rounds as its int8 graph will while it trains: a last stage, in float32.
     label
         Name of the weights, where it is not to follow from ``quality``: a first stage that others start from.
     """
@@ -61,6 +63,7 @@ class Recipe:
     grey: float = 0.03
     fine: float = 0.08
     clean: float = 0.02
+    rounded: bool = False
     label: str | None = None
 
     @property
