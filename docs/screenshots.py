@@ -49,6 +49,7 @@ def main() -> None:
     (layer,) = viewer.open_sample("napari-car", "photo")
     finish(dock)
     viewer.scene.camera.zoom *= 2.2
+    zoom = viewer.scene.camera.zoom
     viewer.scene.camera.center = (0, 62, 112)
     shoot("idle")
 
@@ -70,8 +71,7 @@ def main() -> None:
     viewer.layers.remove(large)
     finish(dock)
 
-    viewer.reset_view()
-    viewer.scene.camera.zoom *= 2.2
+    viewer.scene.camera.zoom = zoom
     viewer.scene.camera.center = (0, 62, 112)
     dock.run()
     finish(dock)

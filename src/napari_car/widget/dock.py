@@ -80,6 +80,7 @@ class RestoreDock(QWidget):
         self._connect()
         self._toggle_preview(False)
         self._show_running(False)
+        self._say("")
         self.find()
 
     def _lay_out(self) -> None:
@@ -267,12 +268,14 @@ class RestoreDock(QWidget):
         self.run_button.setEnabled(not is_running and self.form.layer is not None)
         self.cancel_button.setEnabled(is_running)
         self.bar.setVisible(is_running)
+        self.left.setVisible(is_running)
         self.bar.setRange(0, 0 if is_running else 1)
         self.bar.reset()
         self.left.clear()
 
     def _say(self, sentence: str) -> None:
         self.status.setText(sentence)
+        self.status.setVisible(bool(sentence))
 
     def _end(self) -> None:
         self._job = None
