@@ -2,7 +2,7 @@
 
     python benchmarks [--images DIR] [--live1 DIR] [--outputs-dir DIR] [--only WORDS] [--scaling]
 
-prints Markdown tables, and draws the plots where a folder for them is given. Every row is run by turns with all the
+prints Markdown tables, and draws plots into docs/images or the folder that is given. Every row is run by turns with all
 others, so that what disturbs the machine disturbs all of them. Pictures come from the folder, or are made. Best on an
 idle machine: the spread in the first lines says whether it was one. Wants the extra ``train``; programs and libraries
 that are not installed (jpegqs, ffmpeg; openvino, gmic, pyjpegli) are left out.
@@ -42,21 +42,23 @@ def main() -> None:
     add("--images", type=Path, metavar="DIR", help="pictures to measure on (default: synthetic)")
     home = Path(os.environ.get("NAPARI_CAR_DATA", Path(__file__).parents[2] / "shared" / "data"))
     add("--live1", type=Path, metavar="DIR", default=home / "eval" / "live1", help="LIVE1, for the gain (%(default)s)")
-    add("--outputs-dir", type=Path, metavar="DIR", help="where to draw the plots (default: none)")
+    images = Path(__file__).parents[1] / "docs" / "images"
+    add(
+        "--outputs-dir", type=Path, metavar="DIR", default=images, help="where to draw the plots (default: docs/images)"
+    )
     add("--only", default="", metavar="WORDS", help="rows whose name holds one of these, comma between; and yardsticks")
     add("--repeats", type=int, default=5, help="of each row (default: %(default)s)")
     add("--megapixels", type=float, default=1.0, help="of the picture for networks (default: %(default)s)")
     add("--command-megapixels", type=float, default=12.0, help="of that for commands (default: %(default)s)")
-    add("--scaling", action="store_true", help="measure against pixels, threads and tiles, and nothing else")
-    add("--largest", type=float, default=50, help="of the pictures for --scaling, megapixels (default: %(default)s)")
+    add("--scaling", action="store_true", help="measure against pixels, threads, tiles and processes, and nothing else")
+    add("--largest", type=float, default=200, help="of the pictures for --scaling, megapixels (default: %(default)s)")
     add("--memory-of", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.memory_of:
         _run_once(options.memory_of, options.megapixels)
         return
     print(f"{describe()}\n\nSpread of a fixed piece of work, median over least: {spread():.2f}\n")
-    if options.outputs_dir:
-        options.outputs_dir.mkdir(parents=True, exist_ok=True)
+    options.outputs_dir.mkdir(parents=True, exist_ok=True)
     if options.scaling:
         scale(options.largest, options.outputs_dir)
         return
@@ -152,7 +154,7 @@ def _networks(rows: Sequence[Contender], options: argparse.Namespace) -> None:
         gain = ", ".join(f"{value:+.2f}" for value in gains.get(name, []))
         median = statistics.median(seconds) / megapixels
         print(f"| {name} | {fast:.2f} | {least:.4f} | {median:.4f} | {memory:.0f} | {gain} |")
-    if options.outputs_dir and any(gains.values()):
+    if any(gains.values()):
         points = {name: (min(times[name]) / megapixels, gain[1]) for name, gain in gains.items() if gain}
         _plot(points, options.outputs_dir / "quality-against-time.png")
 

@@ -1,4 +1,4 @@
-"""Time and memory of ``restore`` against pixels, threads and side of the tiles, each in a process of its own."""
+"""Time and memory of ``restore`` against pixels, threads and side of the tiles, and of a batch against processes."""
 
 from __future__ import annotations
 
@@ -6,23 +6,30 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
+
+from batch import make, seconds
 
 from napari_car.session import count_cores
 
 MEGAPIXELS = (0.1, 0.3, 1, 3, 12, 24, 50, 100, 200)
 TILES = (64, 128, 256, 384, 512, 768, 1024)
+MODELS = ("car-s", "car-m")
+N_FILES = 200
+
+Rows = list[tuple[float, float]]
 
 CHILD = """
 import json, sys, time
 from pathlib import Path
 import numpy as np
 from napari_car import open_session, restore
-megapixels, threads, tile = float(sys.argv[1]), int(sys.argv[2]), json.loads(sys.argv[3])
+megapixels, threads, tile, model = (json.loads(argument) for argument in sys.argv[1:])
 height, width = round((megapixels * 0.75e6) ** 0.5), round((megapixels / 0.75 * 1e6) ** 0.5)
 noise = np.random.default_rng(0).integers(0, 256, (200, 200, 3), np.uint8)
 image = np.tile(noise, (height // 200 + 1, width // 200 + 1, 1))[:height, :width].copy()
-session = open_session("car-s", threads=threads)
+session = open_session(model, threads=threads)
 restore(image[:300, :300], quality=20, session=session)
 least = float("inf")
 for _ in range(5 if megapixels < 4 else 2):
@@ -36,50 +43,89 @@ print(json.dumps([least, peak, image.nbytes / 2**20]))
 """
 
 
-def scale(largest: float, folder: Path | None) -> None:
-    """Print three tables, and draw them where a folder is given."""
+def scale(largest: float, folder: Path) -> None:
+    """Print four tables and draw them into a folder."""
     cores = count_cores()
-    sizes = [n for n in MEGAPIXELS if n <= largest]
-    print("## Pixels, one thread\n\n| MP | s/MP | peak memory, MB | beyond picture and result |\n|---:|---:|---:|---:|")
-    curve = []
-    for size in sizes:
-        seconds, peak, picture = _measure(size, 1, None)
-        curve.append((size, seconds, peak))
-        print(f"| {size:g} | {seconds / size:.4f} | {peak:.0f} | {peak - 2 * picture:.0f} |")
-    print("\n## Threads, 12 MP\n\n| threads | times as fast as one | peak memory, MB |\n|---:|---:|---:|")
-    one = _measure(12, 1, None)[0]
-    for threads in sorted({1, 2, 4, 8, 16, 32, cores}):
-        if threads <= cores:
-            seconds, peak, _ = _measure(12, threads, None)
-            print(f"| {threads} | {one / seconds:.2f} | {peak:.0f} |")
-    print("\n## Side of the tiles, 3 MP, one thread\n\n| px | s/MP | peak memory, MB |\n|---:|---:|---:|")
+    counts = sorted({n for n in (1, 2, 4, 8, 16, 32) if n <= cores} | {cores})
+    times, peaks = _pixels([n for n in MEGAPIXELS if n <= largest])
+    print("\n## Threads, 12 MP\n\n| model | threads | times as fast as one | peak memory, MB |\n|---|---:|---:|---:|")
+    by_threads: dict[str, Rows] = {}
+    for model in MODELS:
+        found = {threads: _measure(12, threads, None, model) for threads in counts}
+        by_threads[model] = [(threads, found[1][0] / row[0]) for threads, row in found.items()]
+        for (threads, ratio), (_, peak, _) in zip(by_threads[model], found.values(), strict=True):
+            print(f"| {model} | {threads} | {ratio:.2f} | {peak:.0f} |", flush=True)
+    print("\n## Side of the tiles, car-s, 3 MP, one thread\n\n| px | s/MP | peak memory, MB |\n|---:|---:|---:|")
+    by_tile: Rows = []
     for tile in (*TILES, None):
-        seconds, peak, _ = _measure(3, 1, tile)
-        print(f"| {tile or 'by memory'} | {seconds / 3:.4f} | {peak:.0f} |")
-    if folder:
-        _plot(curve, folder / "scaling.png")
+        least, peak, _ = _measure(3, 1, tile)
+        by_tile += [(tile, least / 3)] if tile else []
+        print(f"| {tile or 'by memory'} | {least / 3:.4f} | {peak:.0f} |", flush=True)
+    by_jobs = {"batch": _jobs(counts)}
+    _plot(folder / "scaling.png", times, peaks, by_tile, by_threads | by_jobs)
 
 
-def _measure(megapixels: float, threads: int, tile: int | None) -> tuple[float, float, float]:
+def _pixels(sizes: list[float]) -> tuple[Rows, Rows]:
+    """Print seconds and peak memory against pixels, and give both."""
+    print(
+        "## Pixels, car-s, one thread\n\n| MP | s/MP | peak memory, MB | beyond picture and result |\n"
+        "|---:|---:|---:|---:|"
+    )
+    times, peaks = [], []
+    for size in sizes:
+        least, peak, picture = _measure(size, 1, None)
+        times.append((size, least))
+        peaks.append((size, peak))
+        print(f"| {size:g} | {least / size:.4f} | {peak:.0f} | {peak - 2 * picture:.0f} |", flush=True)
+    rates = [least / size for size, least in times if size >= 1]
+    if rates:
+        print(f"\nFrom 1 MP on, most over least time a pixel: {max(rates) / min(rates):.2f}")
+    return times, peaks
+
+
+def _jobs(counts: list[int]) -> Rows:
+    """Print files a second of a batch against its processes, and give how many times as many as with one."""
+    print(
+        f"\n## Processes, a batch of {N_FILES} small files\n\n| jobs | files/s | times as many as with one |\n"
+        "|---:|---:|---:|"
+    )
+    result: Rows = []
+    with tempfile.TemporaryDirectory() as name:
+        scans = Path(name, "scans")
+        make(scans, N_FILES)
+        for jobs in counts:
+            took = min(seconds(scans, Path(name, f"{jobs}-{turn}"), jobs) for turn in range(2))
+            result.append((jobs, N_FILES / took))
+            print(f"| {jobs} | {N_FILES / took:.1f} | {result[-1][1] / result[0][1]:.2f} |", flush=True)
+    return [(jobs, rate / result[0][1]) for jobs, rate in result]
+
+
+def _measure(megapixels: float, threads: int, tile: int | None, model: str = "car-s") -> tuple[float, float, float]:
     """Least seconds, peak memory and size of the picture, MB."""
-    arguments = [sys.executable, "-c", CHILD, str(megapixels), str(threads), json.dumps(tile)]
+    arguments = [sys.executable, "-c", CHILD, *map(json.dumps, (megapixels, threads, tile, model))]
     found = subprocess.run(
         arguments, check=True, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"}
     )
-    seconds, peak, picture = json.loads(found.stdout)
-    return seconds, peak, picture
+    least, peak, picture = json.loads(found.stdout)
+    return least, peak, picture
 
 
-def _plot(curve: list[tuple[float, float, float]], path: Path) -> None:
-    """Draw time and memory against pixels."""
+def _plot(path: Path, times: Rows, peaks: Rows, by_tile: Rows, speedups: dict[str, Rows]) -> None:
+    """Draw time and memory against pixels, time against tiles, and speed against threads and processes."""
     from matplotlib import pyplot
 
-    figure, (left, right) = pyplot.subplots(1, 2, figsize=(9, 4), layout="constrained")
-    sizes, seconds, peaks = zip(*curve, strict=True)
-    left.loglog(sizes, seconds, "o-")
-    left.set(xlabel="megapixels", ylabel="seconds, one thread")
-    right.semilogx(sizes, peaks, "o-")
+    figure, ((left, right), (lower_left, lower_right)) = pyplot.subplots(2, 2, figsize=(9, 7), layout="constrained")
+    left.loglog(*zip(*times, strict=True), "o-")
+    left.set(xlabel="megapixels", ylabel="seconds, car-s, one thread")
+    right.loglog(*zip(*peaks, strict=True), "o-")
     right.set(xlabel="megapixels", ylabel="peak memory, MB")
-    for axes in (left, right):
+    lower_left.semilogx(*zip(*by_tile, strict=True), "o-")
+    lower_left.set(xlabel="side of the tiles, px", ylabel="seconds a megapixel, car-s, one thread", ylim=(0, None))
+    for name, rows in speedups.items():
+        label = f"{name}, processes" if name == "batch" else f"{name}, threads"
+        lower_right.plot(*zip(*rows, strict=True), "o-", label=label)
+    lower_right.set(xlabel="threads or processes", ylabel="times as fast as one", xlim=(0, None), ylim=(0, None))
+    lower_right.legend()
+    for axes in (left, right, lower_left, lower_right):
         axes.grid(alpha=0.3, which="both")
     figure.savefig(path, dpi=150)
