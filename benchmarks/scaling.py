@@ -119,7 +119,8 @@ def _plot(path: Path, times: Rows, peaks: Rows, by_tile: Rows, speedups: dict[st
     left.set(xlabel="megapixels", ylabel="seconds, car-s, one thread")
     right.loglog(*zip(*peaks, strict=True), "o-")
     right.set(xlabel="megapixels", ylabel="peak memory, MB")
-    lower_left.semilogx(*zip(*by_tile, strict=True), "o-")
+    lower_left.semilogx(*zip(*by_tile, strict=True), "o-", base=2)
+    lower_left.set_xticks(*[[side for side, _ in by_tile]] * 2)
     lower_left.set(xlabel="side of the tiles, px", ylabel="seconds a megapixel, car-s, one thread", ylim=(0, None))
     for name, rows in speedups.items():
         label = f"{name}, processes" if name == "batch" else f"{name}, threads"

@@ -156,8 +156,8 @@ def cut(picture: Array, top: int, left: int, bottom: int, right: int, *, dtype: 
 def assign(target: Array, source: Array) -> None:
     """Copy pixels, shape (H, W, C), into an array of any dtype.
 
-    As Pillow keeps colours, in four bytes a pixel, they are taken channel by channel: numpy would loop over three values
-    at a time, which takes seven times as long.
+    As Pillow keeps colours, in four bytes a pixel, they are taken channel by channel: numpy would loop over three
+    values at a time, which takes seven times as long.
     """
     if all(pixels.strides[1] == pixels.shape[2] * pixels.strides[2] for pixels in (target, source)):
         np.copyto(target, source, casting="unsafe")
