@@ -128,7 +128,7 @@ class _Run:
         loss = (residual.float() - target).square().mean()
         for optimizer in self.optimizers:
             optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         for optimizer in self.optimizers:
             optimizer.step()
         decay = min(self.recipe.ema, (1 + self.step) / (10 + self.step))
