@@ -1,7 +1,7 @@
 """Measure the bundled networks and write docs/results.md.
 
     python scripts/results --data DIR            measure every bundled model, then write the page and the cards
-    python scripts/results --data DIR --model X  measure one anew and keep the rows of the others
+    python scripts/results --data DIR --model X  measure one anew and keep the rows of the others; --quality likewise
     python scripts/results                       write the page anew from docs/results.json
 
 DIR holds the sets: ``live1`` and ``BSDS500``.
@@ -33,7 +33,7 @@ JPEG = ("jpeg", None)
 
 
 def measure(
-    data: Path, sets: list[str], models: list[str], precisions: list[str], threads: int | None
+    data: Path, sets: list[str], models: list[str], *, precisions: list[str], qualities: list[int], threads: int | None
 ) -> list[dict[str, Any]]:
     """Return rows of the sets: in colour, and of B200 in grey as well."""
     rows = []
@@ -45,7 +45,7 @@ def measure(
             folder = data / FOLDERS[layout]
             found = evaluate(
                 able, folder, layout=layout, protocol=protocol, precision=precision, threads=threads,
-                qualities=page.QUALITIES,
+                qualities=qualities,
             )  # fmt: skip
             rows += [{"protocol": protocol, **asdict(row)} for row in summarize(found)]
             print(f"{layout} {protocol} {precision}: {' '.join(able)}", flush=True)
@@ -88,20 +88,25 @@ def main() -> None:
     )
     parser.add_argument("--model", nargs="+", metavar="ID", help="models to measure (default: all)")
     parser.add_argument("--precision", nargs="+", choices=("int8", "fp32"), default=["int8"])
+    parser.add_argument("--quality", nargs="+", type=int, choices=page.QUALITIES, default=page.QUALITIES)
     parser.add_argument("--threads", type=int, metavar="N", help="tiles side by side (default: one a core)")
     parser.add_argument("--docs", type=Path, default=DOCS, help="where the page goes")
     args = parser.parse_args()
 
-    store = args.docs / "results.json"
-    kept: dict[str, Any] = {"machine": "", "rows": []}
-    if store.exists():
-        kept = json.loads(store.read_text("utf-8"))
-    images = args.docs / "images"
+    store, images = args.docs / "results.json", args.docs / "images"
+    models = args.model or [card.id for card in list_models()]
+    rows = []
     if args.data is not None:
-        models = args.model or [card.id for card in list_models()]
+        rows = measure(
+            args.data, args.sets, models, precisions=args.precision, qualities=args.quality, threads=args.threads
+        )
+    kept: dict[str, Any] = {"machine": "", "rows": []}
+    if store.exists():  # read only now: models may be measured side by side
+        kept = json.loads(store.read_text("utf-8"))
+    if args.data is not None:
         threads = args.threads or os.cpu_count()
         machine = f"{threads} thread{'s' * (threads != 1)} ({platform.system()} {platform.machine()})"
-        rows = merge(kept["rows"], measure(args.data, args.sets, models, args.precision, args.threads))
+        rows = merge(kept["rows"], rows)
         kept = {"machine": machine, "rows": rows}
         store.write_text(json.dumps(kept, indent=1) + "\n", "utf-8")
         if args.docs == DOCS:  # a trial elsewhere leaves the models alone
