@@ -24,7 +24,8 @@ from napari_car.errors import InputError
 from napari_car.gimp.frames import HEAD, MAGIC, PROTOCOL, read_frame, write_frame
 from napari_car.gimp.layer import Layer, residual
 from napari_car.gimp.parasite import read_parasite
-from napari_car.restore import Options, drain
+from napari_car.restore import Options
+from napari_car.steps import drain
 
 Process = subprocess.Popen[bytes]
 COMMAND = [sys.executable, "-I", "-m", "napari_car.gimp.worker"]

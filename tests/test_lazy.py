@@ -12,7 +12,7 @@ from PIL import Image
 from napari_car import CarError, FileError, InputError, lazy, read_jpeg, restore
 from napari_car.jpeg.coding import Coding
 from napari_car.lazy import restore_dask, store_steps
-from napari_car.restore import drain
+from napari_car.steps import drain
 
 da = pytest.importorskip("dask.array", reason="needs the extra distributed")
 

@@ -19,7 +19,7 @@ from napari_car.errors import InputError
 from napari_car.files import Metadata, read_image
 from napari_car.files.metadata import exif_tags
 from napari_car.files.xmp import add_event
-from napari_car.restore import drain
+from napari_car.steps import drain
 
 LIGHTROOM = """\
 <?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>

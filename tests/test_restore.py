@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from napari_car import InputError, ModelError, Session, restore, restore_steps
 from napari_car.pixels import FULL_SCALE
-from napari_car.restore import _side_by_side
+from napari_car.steps import side_by_side
 
 Array = NDArray[Any]
 DTYPES = list(FULL_SCALE)
@@ -324,7 +324,7 @@ def test_memory_is_bounded_and_grows_with_the_picture_alone() -> None:
 
 def test_no_thread_waits_for_what_is_done_with_a_step() -> None:
     started = [threading.Event() for _ in range(4)]
-    steps = _side_by_side(lambda event: event.set(), ((event,) for event in started), len(started), threads=1)
+    steps = side_by_side(lambda event: event.set(), ((event,) for event in started), len(started), threads=1)
     assert next(steps) == (1, 4)
     assert started[1].wait(10)
     steps.close()

@@ -14,8 +14,9 @@ from napari_car.cards import load_card
 from napari_car.diagnosis import Diagnosis, diagnose, spread
 from napari_car.errors import FileError, InputError, MissingExtraError
 from napari_car.pixels import Array, layout, target_dtype
-from napari_car.restore import Options, Steps, restore
+from napari_car.restore import Options, restore
 from napari_car.session import Session, open_session
+from napari_car.steps import Steps
 
 if TYPE_CHECKING:
     import dask.array as da

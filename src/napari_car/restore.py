@@ -8,22 +8,16 @@ from __future__ import annotations
 
 import logging
 import math
-from collections import deque
-from collections.abc import Callable, Generator, Iterable
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
-from typing import Any, TypedDict, TypeVar
+from typing import TypedDict
 
 import numpy as np
 from numpy.typing import DTypeLike
 
 from napari_car.budget import fit
-from napari_car.cards import ModelCard
 from napari_car.clipping import BLOCK, clip_residual
-from napari_car.diagnosis import Diagnosis, diagnose
 from napari_car.errors import InputError
 from napari_car.jpeg.coding import Coding
-from napari_car.jpeg.header import JpegInfo
 from napari_car.overwriting import Target
 from napari_car.pixels import (
     Array,
@@ -37,16 +31,12 @@ from napari_car.pixels import (
     target_dtype,
     weigh,
 )
+from napari_car.quality import Quality, find_codings
 from napari_car.session import Session, open_session
+from napari_car.steps import Steps, drain, side_by_side
 from napari_car.tiling import Tile, plan_tiles
 
 logger = logging.getLogger(__name__)
-
-Quality = int | str | Coding | JpegInfo | None
-"""How a picture was compressed: IJG quality 1..100, "auto", all that is known of its coding, or None for not at all."""
-
-Result = TypeVar("Result")
-Steps = Generator[tuple[int, int], None, Result]
 
 
 class Options(TypedDict, total=False):
@@ -193,7 +183,7 @@ def restore_steps(
     luma, chroma = (float(_share(name, value)) for name, value in (("luma", luma), ("chroma", chroma)))
     session = session or open_session(model)
     card = session.card
-    codings = _codings(quality, image, card)
+    codings = find_codings(quality, image, card)
     # Where coefficients are clipped, tiles must hold whole blocks.
     align = math.lcm(card.align, BLOCK) if is_consistent else card.align
     grids = [coding.grid_phase if coding else (0, 0) for coding in codings]
@@ -242,43 +232,13 @@ def restore_steps(
         for row in (*[tile.read.top for tile in plans[phase]][1:], whole.height)
     )
     n_tiles = sum(len(plans[phase]) for phase in phases)
-    with closing(_side_by_side(restore_tile, jobs, n_tiles, at_once)) as steps:
+    with closing(side_by_side(restore_tile, jobs, n_tiles, at_once)) as steps:
         for step, (target, row) in zip(steps, unread, strict=True):
             target.release(row)
             yield step
     if shares:
         logger.info("%.2f %% of the known coefficients were clipped into their intervals", 100 * np.mean(shares))
     return result
-
-
-def drain(steps: Steps[Result]) -> Result:
-    """Run steps to their end and return what they return."""
-    while True:
-        try:
-            next(steps)
-        except StopIteration as stop:
-            result: Result = stop.value
-            return result
-
-
-def _side_by_side(work: Callable[..., None], jobs: Iterable[tuple[Any, ...]], total: int, threads: int) -> Steps[None]:
-    """Do jobs on threads, in order; one more waits, so that no thread does. Closing it starts no further one."""
-    pending: deque[Future[None]] = deque()
-    done = 0
-    with ThreadPoolExecutor(threads) as pool:
-        try:
-            for job in jobs:
-                if len(pending) > threads:
-                    pending.popleft().result()
-                    done += 1
-                    yield done, total
-                pending.append(pool.submit(work, *job))
-            for future in pending:
-                future.result()
-                done += 1
-                yield done, total
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
 
 
 def _result(image: Array, dtype: DTypeLike | None, out: Array | None) -> Array:
@@ -292,36 +252,6 @@ def _result(image: Array, dtype: DTypeLike | None, out: Array | None) -> Array:
     if out is not image and np.may_share_memory(out, image):
         raise InputError("out overlaps the image; it must be the image itself or lie apart from it")
     return out
-
-
-def _codings(quality: Quality, image: Array, card: ModelCard) -> list[Coding | None]:
-    """How each picture was coded, as told or found out; None where it is to be left alone."""
-    if isinstance(quality, str) and quality == "auto":
-        found = diagnose(image, card=card)
-        say(found)
-        return [found.coding_of(picture, card) for picture in pictures(image)]
-    return [_told(quality, image, card)] * math.prod(layout(image).stack)
-
-
-def _told(quality: Quality, image: Array, card: ModelCard) -> Coding | None:
-    """How the pictures were coded, as told."""
-    if quality is None or isinstance(quality, Coding):
-        return quality
-    if isinstance(quality, JpegInfo):
-        return Coding.from_info(quality)
-    if isinstance(quality, bool) or not isinstance(quality, int | np.integer) or not 1 <= quality <= 100:
-        raise InputError(f"quality is {quality!r}; it is 'auto' or a whole number from 1 to 100")
-    low, high = card.qualities
-    if not low <= quality <= high:
-        logger.warning("model %s was made for qualities %d to %d; %d may come out worse", card.id, low, high, quality)
-    return Coding.from_quality(int(quality), "grey" if layout(image).is_grey else "4:2:0")
-
-
-def say(diagnosis: Diagnosis, name: str = "") -> Coding | None:
-    """Say in the log what was found, of the picture of that name, and give the coding that follows."""
-    level = logging.WARNING if diagnosis.coding is None and not diagnosis.is_mixed else logging.INFO
-    logger.log(level, "%s%s", f"{name}: " if name else "", diagnosis.sentence)
-    return diagnosis.coding
 
 
 def _check_strength(strength: float | Array, whole: Layout) -> float | Planes:

@@ -19,8 +19,10 @@ from napari_car.jpeg.header import JpegInfo, read_jpeg
 from napari_car.memory import parse_memory, shortage
 from napari_car.pixels import target_dtype
 from napari_car.provenance import add_record, describe_run
-from napari_car.restore import Options, Steps, drain, restore_steps, say
+from napari_car.quality import say
+from napari_car.restore import Options, restore_steps
 from napari_car.session import open_session
+from napari_car.steps import Steps, drain
 
 logger = logging.getLogger(__name__)
 

@@ -14,9 +14,9 @@ from typing import Any
 
 from napari_car.batch.plan import Task
 from napari_car.errors import CarError, FileError
-from napari_car.restore import drain
 from napari_car.restore_file import FileOptions, restore_file_steps
 from napari_car.session import Session, open_session
+from napari_car.steps import drain
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,9 @@ from napari_car.gimp.parasite import read_parasite
 from napari_car.jpeg.coding import Coding
 from napari_car.jpeg.header import JpegInfo, read_jpeg
 from napari_car.pixels import FULL_SCALE, Array
-from napari_car.restore import Options, Steps, restore_steps
+from napari_car.restore import Options, restore_steps
 from napari_car.session import Session
+from napari_car.steps import Steps
 
 Window = tuple[int, int, int, int]
 

@@ -13,7 +13,7 @@ from napari.utils.notifications import notification_manager, show_error
 from qtpy.QtCore import QObject, QTimer, Signal
 
 from napari_car.errors import CarError
-from napari_car.restore import Steps
+from napari_car.steps import Steps
 
 POLL_MS = 200
 """How often progress is shown; thousands of steps a second would otherwise flood the event loop."""

@@ -16,8 +16,10 @@ from napari_car.jpeg.header import JpegInfo, read_jpeg
 from napari_car.lazy import restore_dask, store_steps
 from napari_car.pixels import Array
 from napari_car.provenance import describe_run, python_code
-from napari_car.restore import Options, Quality, Steps, restore_steps
+from napari_car.quality import Quality
+from napari_car.restore import Options, restore_steps
 from napari_car.session import open_session
+from napari_car.steps import Steps
 from napari_car.widget.region import Region
 from napari_car.widget.result import Outcome, change
 from napari_car.widget.settings import Settings
