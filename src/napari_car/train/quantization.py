@@ -31,7 +31,7 @@ MOVES = ("Reshape", "Transpose", "Squeeze", "Unsqueeze", "Gather", "Slice")
 """Operators that move values and leave them as they are, so that bytes may pass."""
 
 
-def quantize(model: onnx.ModelProto, feeds: list[Feed], percentile: float = 99.99) -> onnx.ModelProto:
+def quantize(model: onnx.ModelProto, feeds: list[Feed], percentile: float = 99.998) -> onnx.ModelProto:
     """Quantize ``model`` with ranges of activations seen on ``feeds``.
 
     Parameters

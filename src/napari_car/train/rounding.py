@@ -14,7 +14,7 @@ from napari_car.train.quantization import balance
 LEVELS = 127
 """Steps of a weight to either side of zero; activations have 256 levels in all."""
 
-CLIPPED = 1e-4
+CLIPPED = 2e-5
 """Share of activations beyond either end of their range, as for calibration (``quantization.quantize``)."""
 
 SAMPLED = 200_000
