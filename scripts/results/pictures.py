@@ -31,9 +31,8 @@ def draw_scatter(path: Path, ours: Sequence[Mapping[str, Any]], networks: Sequen
     time, computation = figure.subplots(1, 2, sharey=True)
     known = [network for network in networks if "kmac_per_px" in network]
     for axes, key in ((time, "seconds_per_mp"), (computation, "kmac_per_px")):
-        axes.scatter([row[key] for row in ours], [row["psnr"] for row in ours], color="tab:red", label="ours")
-        for row in ours:
-            axes.annotate(row["label"], (row[key], row["psnr"]), textcoords="offset points", xytext=(5, 4))
+        for row in sorted(ours, key=lambda row: float(row["kmac_per_px"])):
+            axes.scatter(row[key], row["psnr"], label=row["label"])
         axes.set_xscale("log")
         axes.margins(x=0.25, y=0.1)
         axes.grid(alpha=0.3, which="both")
