@@ -24,6 +24,12 @@ Feed = dict[str, NDArray[np.float32]]
 QUANTIZED = ["Conv", "Relu", "LeakyRelu", "Add"]
 """Operators whose arithmetic is 8-bit; the residual's scale stays in float."""
 
+PERCENTILE = 99.998
+"""Share of activations that a range holds, in percent; rare outliers are clipped so that the rest is finer."""
+
+LEVELS = 127
+"""Steps of a weight to either side of zero."""
+
 BYTE = {"scale": np.array(1 / 255, np.float32), "zero_point": np.array(0, np.uint8)}
 """How a byte of the image stands for 0..1."""
 
@@ -31,7 +37,7 @@ MOVES = ("Reshape", "Transpose", "Squeeze", "Unsqueeze", "Gather", "Slice")
 """Operators that move values and leave them as they are, so that bytes may pass."""
 
 
-def quantize(model: onnx.ModelProto, feeds: list[Feed], percentile: float = 99.998) -> onnx.ModelProto:
+def quantize(model: onnx.ModelProto, feeds: list[Feed], percentile: float = PERCENTILE) -> onnx.ModelProto:
     """Quantize ``model`` with ranges of activations seen on ``feeds``.
 
     Parameters
@@ -41,7 +47,7 @@ def quantize(model: onnx.ModelProto, feeds: list[Feed], percentile: float = 99.9
     feeds
         Inputs by name; the image of each shape (1, 3, H, W).
     percentile
-        Share of activations that a range holds, in percent; rare outliers are clipped so that the rest is finer.
+        Share of activations that a range holds, in percent.
     """
     image = next(node for node in model.graph.node if node.op_type == "Conv").input[0]
     logging.getLogger().setLevel(logging.ERROR)  # the quantizer gives advice through the root logger
@@ -74,7 +80,7 @@ def balance(weight: NDArray[np.float32], colours: Sequence[slice]) -> NDArray[np
     colours
         Inputs of each colour.
     """
-    scale = np.abs(weight).max(tuple(range(1, weight.ndim)), keepdims=True) / 127
+    scale = np.abs(weight).max(tuple(range(1, weight.ndim)), keepdims=True) / LEVELS
     exact = weight / scale
     rounded = np.round(exact)
     for out in range(len(weight)):
@@ -85,7 +91,7 @@ def balance(weight: NDArray[np.float32], colours: Sequence[slice]) -> NDArray[np
             step = np.zeros(remainder.size)
             step[nearest] = np.sign(excess)
             rounded[out, colour] += step.reshape(remainder.shape)
-    balanced: NDArray[np.float32] = (rounded.clip(-127, 127) * scale).astype(np.float32)
+    balanced: NDArray[np.float32] = (rounded.clip(-LEVELS, LEVELS) * scale).astype(np.float32)
     return balanced
 
 

@@ -59,10 +59,10 @@ class Recipe:
     threads: int = 1
     teacher: str | None = None
     start: str | None = None
-    double: float = 0.05
-    grey: float = 0.03
-    fine: float = 0.08
-    clean: float = 0.02
+    double: float = Degradation.double
+    grey: float = Degradation.grey
+    fine: float = Degradation.fine
+    clean: float = Degradation.clean
     rounded: bool = False
     label: str | None = None
 

@@ -9,13 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from napari_car.train.networks import Block, CarNet
-from napari_car.train.quantization import balance
+from napari_car.train.quantization import LEVELS, PERCENTILE, balance
 
-LEVELS = 127
-"""Steps of a weight to either side of zero; activations have 256 levels in all."""
-
-CLIPPED = 2e-5
-"""Share of activations beyond either end of their range, as for calibration (``quantization.quantize``)."""
+CLIPPED = 1 - PERCENTILE / 100
+"""Share of activations beyond either end of their range, as for calibration."""
 
 SAMPLED = 200_000
 """Values of an activation that its range is taken from, each time it is seen."""
