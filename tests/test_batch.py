@@ -258,6 +258,17 @@ def test_a_process_that_dies_takes_one_file_along(jobs: int) -> None:
     assert found == {items[0]: 2, items[1]: None, items[2]: 4, items[3]: 6}
 
 
+@pytest.mark.skipif(not hasattr(signal, "pthread_sigmask"), reason="no signals to block")
+def test_processes_start_with_interrupts_blocked() -> None:
+    lines = [
+        "from napari_car.batch.processes import run_on_processes",
+        "item = '2 in __import__(\"signal\").pthread_sigmask(0, [])'",
+        "print(dict(run_on_processes(eval, [item], 1)))",
+    ]
+    fresh = [sys.executable, "-c", "\n".join(lines)]  # its first process is the one that was not
+    assert ": True}" in subprocess.run(fresh, check=True, capture_output=True, text=True).stdout
+
+
 class Deadly:
     """Ends the process that unpickles it."""
 

@@ -12,6 +12,7 @@ import signal
 import threading
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager, suppress
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from typing import Any, TypeVar
@@ -106,6 +107,8 @@ def _no_interrupts() -> Iterator[None]:
     kept: list[int] = []
     before = signal.signal(signal.SIGINT, lambda number, _: kept.append(number)) if is_ours else None
     has_mask = hasattr(signal, "pthread_sigmask")
+    if has_mask:  # it starts with the first process, and then lets interrupts through whatever was blocked before
+        resource_tracker.ensure_running()
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT]) if has_mask else ()  # what is started inherits it
     try:
         yield
