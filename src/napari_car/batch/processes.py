@@ -107,7 +107,7 @@ def _no_interrupts() -> Iterator[None]:
     kept: list[int] = []
     before = signal.signal(signal.SIGINT, lambda number, _: kept.append(number)) if is_ours else None
     has_mask = hasattr(signal, "pthread_sigmask")
-    if has_mask:  # it starts with the first process, and then lets interrupts through whatever was blocked before
+    if has_mask:  # started later, by the first process, it would unblock interrupts again
         resource_tracker.ensure_running()
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT]) if has_mask else ()  # what is started inherits it
     try:
