@@ -67,19 +67,26 @@ class Graph:
         """(1, C, H, W) as (1, H, W, C)."""
         return self.node("Transpose", x, perm=[0, 2, 3, 1])
 
+    def slice(self, x: str, start: int, stop: int, axis: int, output: str | None = None) -> str:
+        """``x`` from ``start`` to ``stop`` along ``axis``."""
+        return self.node("Slice", x, *(self.constant([n], np.int64) for n in (start, stop, axis)), output=output)
+
     def unshuffle(self, x: str, side: int, channels: int = 3) -> str:
-        """(1, H, W, C) as (1, side² C, H / side, W / side): the rows of a pixel block one after the other."""
-        columns = self.reshape(x, 0, 0, -1, side * channels)
-        rows = self.reshape(columns, -1, side, 0, side * channels)
-        blocks = self.node("Transpose", rows, perm=[0, 2, 1, 3])
-        merged = self.reshape(blocks, 0, 0, -1)
-        return self.channels_first(self.node("Unsqueeze", merged, self.constant([0], np.int64)))
+        """(1, H, W, C) as (1, side² C, H / side, W / side): the rows of a pixel block one after the other.
+
+        Rows are cut out and joined: a Transpose of such short pieces takes onnxruntime two to four times as long.
+        """
+        width = side * channels
+        rows = self.reshape(self.reshape(x, 0, 0, -1, width), -1, side, 0, width)
+        blocks = self.node("Concat", *(self.slice(rows, i, i + 1, 1) for i in range(side)), axis=3)
+        return self.channels_first(self.reshape(blocks, 1, -1, 0, side * width))
 
     def shuffle(self, x: str, side: int, channels: int = 3, output: str | None = None) -> str:
-        """(1, h, w, side² C) as (1, side h, side w, C), the inverse of ``unshuffle``."""
-        blocks = self.reshape(self.node("Squeeze", x, self.constant([0], np.int64)), 0, 0, side, side * channels)
-        rows = self.reshape(self.node("Transpose", blocks, perm=[0, 2, 1, 3]), 1, -1, 0, side * channels)
-        return self.reshape(rows, 0, 0, -1, channels, output=output)
+        """(1, h, w, at least side² C) as (1, side h, side w, C), the inverse of ``unshuffle``."""
+        width = side * channels
+        rows = [self.slice(x, i * width, (i + 1) * width, 3) for i in range(side)]
+        blocks = self.node("Concat", *(self.reshape(row, -1, 1, 0, width) for row in rows), axis=1)
+        return self.reshape(self.reshape(blocks, 1, -1, 0, width), 0, 0, -1, channels, output=output)
 
     def leaky(self, x: str, prelu: nn.PReLU) -> str:
         """PReLU with one slope for the layer is LeakyRelu, which runs in int8."""
@@ -122,7 +129,7 @@ def _arcnn(graph: Graph, layers: nn.Sequential, scale: float) -> None:
     x = graph.channels_first("image")
     for convolution, slope in zip(convolutions, _slopes(layers), strict=True):
         x = graph.leaky(graph.conv(x, convolution.weight, _bias(convolution)), slope)
-    _last(graph, x, last.weight * scale, _bias(last) * scale, output="residual")
+    graph.slice(_last(graph, x, last.weight * scale, _bias(last) * scale), 0, 3, 3, output="residual")
 
 
 def _fast_arcnn(graph: Graph, layers: nn.Sequential, scale: float) -> None:
@@ -136,14 +143,11 @@ def _fast_arcnn(graph: Graph, layers: nn.Sequential, scale: float) -> None:
     graph.shuffle(x, 2, output="residual")
 
 
-def _last(graph: Graph, x: str, weight: Tensor, bias: Tensor, output: str | None = None) -> str:
-    """The last convolution, channels last; it is given 16 of them, since fewer take onnxruntime's slow way."""
-    count = len(weight)
-    more = max(0, 16 - count)
+def _last(graph: Graph, x: str, weight: Tensor, bias: Tensor) -> str:
+    """The last convolution, channels last; it makes at least 16 of them, since fewer take onnxruntime's slow way."""
+    more = max(0, 16 - len(weight))
     weight, bias = (nn.functional.pad(values, [0] * (2 * values.dim() - 1) + [more]) for values in (weight, bias))
-    x = graph.channels_last(graph.conv(x, weight, bias))
-    first = (graph.constant([n], np.int64) for n in (0, count, 3))
-    return graph.node("Slice", x, *first, output=output) if more else x
+    return graph.channels_last(graph.conv(x, weight, bias))
 
 
 def _slopes(layers: nn.Sequential) -> list[nn.PReLU]:
@@ -220,15 +224,14 @@ def _told(graph: Graph, network: CarNet) -> str:
 
 def _scales(graph: Graph, count: int) -> str:
     """The first ``count`` of the condition, within the range of IJG scales."""
-    told = graph.node("Slice", "condition", *(graph.constant([n], np.int64) for n in (0, count, 1)))
+    told = graph.slice("condition", 0, count, 1)
     return graph.node("Clip", told, graph.constant(1.0), graph.constant(5000.0))
 
 
 def _condition_planes(graph: Graph) -> str:
     """``networks.condition_planes``, shape (1, 3, 1, 1)."""
     scales = graph.node("Div", graph.node("Log", _scales(graph, 2)), graph.constant(math.log(5000)))
-    rest = graph.node("Slice", "condition", *(graph.constant([n], np.int64) for n in (2, 3, 1)))
-    told = graph.node("Concat", scales, rest, axis=1)
+    told = graph.node("Concat", scales, graph.slice("condition", 2, 3, 1), axis=1)
     return graph.node("Reshape", told, graph.constant([1, 3, 1, 1], np.int64))
 
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 import tempfile
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -33,7 +32,7 @@ LEVELS = 127
 BYTE = {"scale": np.array(1 / 255, np.float32), "zero_point": np.array(0, np.uint8)}
 """How a byte of the image stands for 0..1."""
 
-MOVES = ("Reshape", "Transpose", "Squeeze", "Unsqueeze", "Gather", "Slice")
+MOVES = ("Reshape", "Transpose", "Gather", "Slice", "Concat")
 """Operators that move values and leave them as they are, so that bytes may pass."""
 
 
@@ -110,7 +109,7 @@ def _balanced(model: onnx.ModelProto) -> onnx.ModelProto:
 def _with_bytes(model: onnx.ModelProto) -> onnx.ModelProto:
     """The same results, with values that are only moved moved as bytes, from the image to the residual."""
     nodes = list(model.graph.node)
-    while _swap(nodes) or _join(nodes):
+    while any(change(nodes, node) for change in (_widen_behind, _join, _narrow_before) for node in nodes):
         pass
     first = next(node for node in nodes if node.input[0] == "image" and node.op_type == "QuantizeLinear")
     nodes.remove(first)
@@ -123,48 +122,66 @@ def _with_bytes(model: onnx.ModelProto) -> onnx.ModelProto:
     return model
 
 
-def _swap(nodes: list[onnx.NodeProto]) -> bool:
-    """Put the first quantization found before what moves values, or dequantization behind it."""
-    for before, after in _pairs(nodes):
-        to_bytes = before.op_type in MOVES and after.op_type == "QuantizeLinear"
-        if to_bytes or (before.op_type == "DequantizeLinear" and after.op_type in MOVES):
-            between = before.output[0]
-            before.output[0], after.input[0] = after.output[0], before.input[0]
-            before.input[0] = after.output[0] = between
-            nodes.remove(before)
-            nodes.insert(nodes.index(after) + 1, before)
-            return True
-    return False
+def _narrow_before(nodes: list[onnx.NodeProto], move: onnx.NodeProto) -> bool:
+    """Quantize what a node moves before it does, where all that takes its output would quantize it alike."""
+    takers = [node for node in nodes if move.output[0] in node.input]
+    if move.op_type not in MOVES or not takers or not _are_alike("QuantizeLinear", takers):
+        return False
+    for taker in takers:
+        nodes.remove(taker)
+        _rename(nodes, taker.output[0], move.output[0])
+    for i, name in enumerate(_moved(move)):
+        move.input[i] = f"{move.name}_{i}"
+        quantize = helper.make_node("QuantizeLinear", [name, *takers[0].input[1:]], [move.input[i]], name=move.input[i])
+        nodes.insert(nodes.index(move), quantize)
+    return True
 
 
-def _join(nodes: list[onnx.NodeProto]) -> bool:
+def _widen_behind(nodes: list[onnx.NodeProto], move: onnx.NodeProto) -> bool:
+    """Dequantize what a node moves only behind it, where all of it was dequantized alike."""
+    makers = {node.output[0]: node for node in nodes}
+    before = [makers[name] for name in _moved(move) if name in makers]
+    if move.op_type not in MOVES or len(before) < len(_moved(move)) or not _are_alike("DequantizeLinear", before):
+        return False
+    for i, maker in enumerate(before):
+        move.input[i] = maker.input[0]
+        if maker in nodes and not any(maker.output[0] in node.input for node in nodes):
+            nodes.remove(maker)
+    name, move.output[0] = move.output[0], f"{move.name}_bytes"
+    after = helper.make_node("DequantizeLinear", [move.output[0], *before[0].input[1:]], [name], name=f"{name}_wide")
+    nodes.insert(nodes.index(move) + 1, after)
+    return True
+
+
+def _join(nodes: list[onnx.NodeProto], after: onnx.NodeProto) -> bool:
     """Leave out a second quantization of the same values, and give the last factor to the scale of the first."""
-    for before, after in _pairs(nodes):
-        kinds = before.op_type, after.op_type
-        if kinds == ("DequantizeLinear", "QuantizeLinear"):
-            again = next(node for node in nodes if node.input[0] == after.output[0])
-            nodes.remove(after)
-            nodes.remove(again)
-            _rename(nodes, again.output[0], before.output[0])
-            return True
-        if kinds == ("DequantizeLinear", "Mul"):
-            scale = helper.make_node("Mul", [before.input[1], after.input[1]], [before.output[0]], name="scale")
-            before.input[1], before.output[0] = scale.output[0], after.output[0]
-            nodes.remove(before)
-            nodes[nodes.index(after)] = before
-            nodes.insert(nodes.index(before), scale)
-            return True
+    before = next((node for node in nodes if node.output[0] == after.input[0]), None)
+    if before is None or before.op_type != "DequantizeLinear" or sum(n.input[0] == after.input[0] for n in nodes) > 1:
+        return False
+    if after.op_type == "QuantizeLinear":
+        again = next(node for node in nodes if node.input[0] == after.output[0])
+        nodes.remove(after)
+        nodes.remove(again)
+        _rename(nodes, again.output[0], before.output[0])
+        return True
+    if after.op_type == "Mul":
+        scale = helper.make_node("Mul", [before.input[1], after.input[1]], [before.output[0]], name="scale")
+        before.input[1], before.output[0] = scale.output[0], after.output[0]
+        nodes.remove(before)
+        nodes[nodes.index(after)] = before
+        nodes.insert(nodes.index(before), scale)
+        return True
     return False
 
 
-def _pairs(nodes: list[onnx.NodeProto]) -> Iterator[tuple[onnx.NodeProto, onnx.NodeProto]]:
-    """Nodes whose output goes to one other alone, and that other."""
-    makers = {name: node for node in nodes for name in node.output}
-    uses = Counter(name for node in nodes for name in node.input)
-    for after in nodes:
-        before = makers.get(after.input[0])
-        if before is not None and uses[after.input[0]] == 1:
-            yield before, after
+def _moved(move: onnx.NodeProto) -> list[str]:
+    """The inputs of a node that moves values which are such values."""
+    return list(move.input if move.op_type == "Concat" else move.input[:1])
+
+
+def _are_alike(operator: str, nodes: list[onnx.NodeProto]) -> bool:
+    """Whether all nodes are of one kind and have one scale and zero point."""
+    return all(node.op_type == operator and node.input[1:] == nodes[0].input[1:] for node in nodes)
 
 
 def _rename(nodes: list[onnx.NodeProto], old: str, new: str) -> None:
