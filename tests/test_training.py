@@ -278,6 +278,18 @@ def test_stages_that_others_start_from_are_not_exported(tmp_path: Path) -> None:
     assert [path.stem for path in final_checkpoints(tmp_path)] == ["all", "q10"]
 
 
+def test_a_stage_may_add_blocks_that_do_nothing_at_first(tmp_path: Path) -> None:
+    small = random_network("CarNet", TINY)
+    weights = {f"{kind}.{k}": v.clone() for kind in ("network", "ema") for k, v in small.state_dict().items()}
+    checkpoint.save(tmp_path / "first.safetensors", weights, Recipe(options=TINY, epochs=1, label="first"), {})
+    recipe = Recipe(options=TINY | {"blocks": [3]}, epochs=1, start="first")
+    large = _Run(recipe, tmp_path / "all.safetensors", torch.device("cpu")).network
+    image, told = torch.rand(1, 3, 32, 32), torch.tensor([[500.0, 500, 1]])
+    assert sum(p.numel() for p in large.parameters()) > sum(p.numel() for p in small.parameters())
+    assert torch.allclose(large(image, told), small(image, told), atol=1e-6)
+    assert large.stages[0][2].first.weight.abs().max() > 0  # or no gradient would ever reach them
+
+
 def test_what_is_no_checkpoint_is_refused(tmp_path: Path) -> None:
     (tmp_path / "q10.safetensors").write_bytes(b"not one")
     for name in ("q10.safetensors", "none.safetensors"):

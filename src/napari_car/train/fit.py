@@ -99,7 +99,7 @@ class _Run:
         elif recipe.start is not None:
             tensors, _, _ = checkpoint.read(path.with_name(f"{recipe.start}.safetensors"))
             tensors = {k: v for k, v in tensors.items() if not k.startswith("optimizer.")}
-            self.network.load_state_dict(_strip(tensors, "ema."))
+            self.network.load_state_dict(grown(self.network, _strip(tensors, "ema.")))
         self.average = {k: v.clone().float() for k, v in self.network.state_dict().items()}
         if path.exists():
             self.average = {k: v.to(device) for k, v in _strip(tensors, "ema.").items()}
@@ -231,6 +231,12 @@ def _optimizers(network: nn.Module, recipe: Recipe) -> list[torch.optim.Optimize
         {"params": [p for p in network.parameters() if id(p) in last], "lr": recipe.lr / 10},
     ]
     return [torch.optim.Adam(groups, recipe.lr)]
+
+
+def grown(network: nn.Module, weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Weights of a network for one with more residual pairs, which do nothing at first: it begins as good as it was."""
+    more = {name: value for name, value in network.state_dict().items() if name not in weights}
+    return weights | {name: value * (".second." not in name) for name, value in more.items()}
 
 
 def _strip(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -34,7 +34,7 @@ class Recipe:
     teacher
         Id of a bundled model that the weights learn from (``pool.Patches``).
     start
-        Name of the weights of the same recipe that these start from, such as "q10".
+        Name of the weights of the same recipe that these start from, such as "q10"; of a network with fewer blocks too.
     double, grey, fine, clean
         Shares of crops compressed twice, as grey pictures, at qualities from 85 up, and not at all.
     rounded
