@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import time
 
 import numpy as np
@@ -160,6 +161,49 @@ def test_making_a_layer_and_uploading_its_pixels_are_turns_of_their_own(open_doc
     assert second > first
     assert [each.visible for each in viewer.layers] == [True, False, True]
     assert viewer.layers.selection.active is layer
+
+
+def test_what_is_selected_stays_so_and_nobody_is_told_otherwise(open_dock, finish, photo) -> None:
+    viewer, dock = open_dock()
+    layers = [viewer.add_image(photo, rgb=True) for _ in range(3)]
+    dock.form.layers.value = layers[0]
+    for chosen in ({layers[1]}, {layers[0], layers[2]}, set()):
+        viewer.layers.selection.clear()
+        viewer.layers.selection.update(chosen)
+        told = []
+        viewer.layers.selection.events.connect(told.append)
+        finish(dock)
+        dock.run()
+        finish(dock)
+        viewer.layers.selection.events.disconnect(told.append)
+        assert set(viewer.layers.selection) == chosen
+        assert viewer.layers.selection.active is (layers[1] if len(chosen) == 1 else None)
+        assert told == []
+    assert len(viewer.layers) == 6
+
+
+@pytest.mark.parametrize("end", ["shown", "cancelled", "failed", "closed"])
+def test_garbage_is_spared_while_a_run_goes_on_and_not_for_longer(open_dock, finish, monkeypatch, qtbot, end) -> None:
+    viewer, dock = open_dock()
+    viewer.add_image(np.zeros((1500, 2000, 3), np.uint8), rgb=True)
+    dock.form.quality_from.setCurrentText(MANUAL)
+    finish(dock)
+    if end == "failed":
+        monkeypatch.setattr("napari_car.widget.run.open_session", fail)
+    dock.run()
+    assert gc.get_freeze_count() > 100_000
+    if end == "cancelled":
+        dock.cancel()
+    if end == "closed":
+        viewer.close()
+        qtbot.waitUntil(lambda: gc.get_freeze_count() == 0, timeout=10_000)
+    else:
+        finish(dock)
+        assert gc.get_freeze_count() == 0
+
+
+def fail(*_: object) -> None:
+    raise InputError("no")
 
 
 def test_closing_the_viewer_during_a_run_ends_cleanly(open_dock, finish, qtbot) -> None:

@@ -10,6 +10,7 @@ from napari.components import ViewerModel
 from napari.layers import Image, Shapes
 from napari.utils.transforms import Affine
 
+from napari_car.widget.insertion import insert_unselected
 from napari_car.widget.source import PREVIEW_KEY
 
 GRIP = 8
@@ -41,8 +42,7 @@ class Divider:
 
     def show(self, source: Image, column: float, top: float, bottom: float) -> None:
         """Draw the line at a column of ``source``, between two of its rows."""
-        layers = self._viewer.layers
-        if self._line is None or self._line not in layers:
+        if self._line is None or self._line not in self._viewer.layers:
             self._line = Shapes(
                 ndim=2,
                 name=NAME,
@@ -51,9 +51,7 @@ class Divider:
                 axis_labels=source.axis_labels[-2:],
                 metadata={PREVIEW_KEY: True},
             )
-            active = layers.selection.active
-            layers.append(self._line)
-            layers.selection.active = active
+            insert_unselected(self._viewer.layers, self._line)
             self._viewer.mouse_drag_callbacks.append(self._drag)
         self._source, self._column = source, column
         self._line.affine = plane_affine(source)

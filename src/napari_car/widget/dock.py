@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import math
 from collections.abc import Generator
 from pathlib import Path
@@ -108,6 +109,7 @@ class RestoreDock(QWidget):
         self.divider.valueChanged.connect(lambda percent: self.preview.divide(percent / 100))
         self.preview.moved.connect(self._follow_divider)
         self.preview.said.connect(self._say)
+        self.destroyed.connect(lambda _: gc.unfreeze())  # a viewer that is closed deletes the dock as it is
         for key, button in KEYS.items():
             self._viewer.bind_key(key, lambda _, name=button: getattr(self, name).click(), overwrite=True)
 
@@ -131,6 +133,7 @@ class RestoreDock(QWidget):
             self._finding.cancel()
         self._find.cancel()
         self._is_waiting, self._showing = False, None
+        self._rest()
         self.form.disconnect_viewer()
         self._viewer.dims.events.current_step.disconnect(self._find_plane)
         for key in KEYS:
@@ -206,6 +209,7 @@ class RestoreDock(QWidget):
         self._job.ended.connect(self._end)
         self._say("")
         self._show_running(True)
+        gc.freeze()  # to collect among all that napari holds would stop its loop for a fifth of a second
         self._job.start()
 
     def cancel(self) -> None:
@@ -258,6 +262,7 @@ class RestoreDock(QWidget):
             self._last, self._showing = stop.value, None
             self.copy_button.setEnabled(True)
             self._say("Done.")
+            self._rest()
 
     def _show_progress(self, done: int, total: int, left: float) -> None:
         self.bar.setRange(0, total)
@@ -280,6 +285,12 @@ class RestoreDock(QWidget):
     def _end(self) -> None:
         self._job = None
         self._show_running(False)
+        self._rest()
+
+    def _rest(self) -> None:
+        """Let garbage be collected as before when a run is over and shown."""
+        if self._job is None and self._showing is None:
+            gc.unfreeze()
 
 
 def duration(seconds: float) -> str:

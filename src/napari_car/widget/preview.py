@@ -16,6 +16,7 @@ from superqt.utils import qdebounced
 from napari_car.cards import ModelCard
 from napari_car.pixels import Array
 from napari_car.widget.divider import Divider
+from napari_car.widget.insertion import insert_unselected
 from napari_car.widget.job import Job
 from napari_car.widget.region import Region, visible_region
 from napari_car.widget.result import carried
@@ -164,9 +165,7 @@ class Preview(QObject):
         else:
             self._remove_shown()
             self._shown = Image(pixels, name=NAME, **state | {"metadata": {PREVIEW_KEY: True}})
-            active = layers.selection.active
-            layers.append(self._shown)
-            layers.selection.active = active
+            insert_unselected(layers, self._shown)
         self._divider.show(
             piece.layer,
             (window.left + start) * factor[1] - 0.5,

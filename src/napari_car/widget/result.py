@@ -12,6 +12,7 @@ from napari.layers import Image
 from napari.utils.transforms import Affine
 
 from napari_car.pixels import FULL_SCALE, LUMA
+from napari_car.widget.insertion import insert_unselected
 
 RECORD = "napari-car"
 """Key of the record in a layer's metadata."""
@@ -87,8 +88,6 @@ def show_steps(viewer: ViewerModel, layer: Image, outcome: Outcome, last: Shown 
         plain |= {"name": f"{layer.name} [car residual]", "rgb": False, "colormap": "PiYG"}
         plain |= {"contrast_limits": (-RESIDUAL_SPAN, RESIDUAL_SPAN)}
         residual = yield from _put(viewer, layer, into.residual if into else None, outcome.residual, plain)
-    if layer in viewer.layers:
-        viewer.layers.selection.active = layer
     return Shown(layer, restored, residual)
 
 
@@ -124,5 +123,5 @@ def _put(
             return into
     layer = Image(data, **state, visible=False)
     yield
-    viewer.layers.insert(viewer.layers.index(source) + 1 if source in viewer.layers else len(viewer.layers), layer)
+    insert_unselected(viewer.layers, layer, viewer.layers.index(source) + 1 if source in viewer.layers else None)
     return layer
