@@ -69,6 +69,7 @@ def main() -> None:
     shoot("running")
     dock.cancel()
     viewer.layers.remove(large)
+    viewer.layers.selection.active = layer
     finish(dock)
 
     viewer.scene.camera.zoom = zoom
