@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from napari_car import InputError, ModelError, Session, restore, restore_steps
+from napari_car import InputError, ModelError, Session, open_session, restore, restore_steps
 from napari_car.pixels import FULL_SCALE
 from napari_car.steps import side_by_side
 
@@ -233,8 +233,8 @@ def test_unknown_model_is_refused() -> None:
 
 
 @pytest.mark.parametrize("threads", [1, 3])
-def test_progress_rises_to_its_total(threads: int, session: Session) -> None:
-    one = Session(session.card, "cpu", session.precision, threads)
+def test_progress_rises_to_its_total(threads: int) -> None:
+    one = open_session("car-s", provider="cpu", precision="int8", threads=threads)
     steps = list(restore_steps(noise((2, 130, 150, 3)), quality=10, session=one, tile=16))
     totals = {total for _, total in steps}
     assert len(totals) == 1
