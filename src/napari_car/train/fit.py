@@ -235,8 +235,8 @@ def _optimizers(network: nn.Module, recipe: Recipe) -> list[torch.optim.Optimize
 
 def grown(network: nn.Module, weights: dict[str, Tensor]) -> dict[str, Tensor]:
     """Weights of a network for one with more residual pairs, which do nothing at first: it begins as good as it was."""
-    more = {name: value for name, value in network.state_dict().items() if name not in weights}
-    return weights | {name: value * (".second." not in name) for name, value in more.items()}
+    pairs = {name: value for name, value in network.state_dict().items() if name.startswith("stages.")}
+    return {name: torch.zeros_like(value) if ".second." in name else value for name, value in pairs.items()} | weights
 
 
 def _strip(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
