@@ -133,7 +133,7 @@ class RestoreDock(QWidget):
             self._finding.cancel()
         self._find.cancel()
         self._is_waiting, self._showing = False, None
-        self._rest()
+        self._unfreeze()
         self.form.disconnect_viewer()
         self._viewer.dims.events.current_step.disconnect(self._find_plane)
         for key in KEYS:
@@ -262,7 +262,7 @@ class RestoreDock(QWidget):
             self._last, self._showing = stop.value, None
             self.copy_button.setEnabled(True)
             self._say("Done.")
-            self._rest()
+            self._unfreeze()
 
     def _show_progress(self, done: int, total: int, left: float) -> None:
         self.bar.setRange(0, total)
@@ -285,9 +285,9 @@ class RestoreDock(QWidget):
     def _end(self) -> None:
         self._job = None
         self._show_running(False)
-        self._rest()
+        self._unfreeze()
 
-    def _rest(self) -> None:
+    def _unfreeze(self) -> None:
         """Let garbage be collected as before when a run is over and shown."""
         if self._job is None and self._showing is None:
             gc.unfreeze()
