@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from napari_car.train.arithmetic import fast_dtype
+
 
 class Muon(torch.optim.Optimizer):
     """Momentum orthogonalised by Newton-Schulz iterations, for convolution weights seen as (out, in·k·k) matrices.
@@ -50,13 +52,13 @@ class Muon(torch.optim.Optimizer):
 
 
 def orthogonalise(matrices: Tensor, iterations: int = 5) -> Tensor:
-    """Bring the singular values of each matrix of a stack (N, rows, columns) near 1, in bfloat16.
+    """Bring the singular values of each matrix of a stack (N, rows, columns) near 1, roughly: bfloat16 will do.
 
     Source: the quintic Newton-Schulz iteration with coefficients (3.4445, -4.7750, 2.0315) of the Muon report.
     """
     a, b, c = 3.4445, -4.7750, 2.0315
     is_tall = matrices.shape[1] > matrices.shape[2]
-    x = (matrices.mT if is_tall else matrices).bfloat16()
+    x = (matrices.mT if is_tall else matrices).to(fast_dtype(matrices.device))
     x = x / (x.norm(dim=(1, 2), keepdim=True) + 1e-7)
     for _ in range(iterations):
         gram = x @ x.mT

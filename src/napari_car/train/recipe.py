@@ -25,6 +25,8 @@ class Recipe:
         Budget, whichever ends first; an epoch is one patch of every picture. The learning rate follows it to zero.
     optimizer, lr
         "muon" (Adam for biases and the last layer) or "adam" (the last layer at a tenth of ``lr``).
+    loss
+        "mse", or "relative": of each patch by what the error of its JPEG is, as the mean PSNR of pictures weighs them.
     patch, batch
         Side of a patch in px (a multiple of 16 for conditioned networks), patches a step.
     ema
@@ -50,6 +52,7 @@ class Recipe:
     epochs: int | None = None
     optimizer: str = "muon"
     lr: float = 0.01
+    loss: str = "mse"
     patch: int = 96
     batch: int = 16
     ema: float = 0.999
@@ -78,6 +81,8 @@ class Recipe:
             raise InputError("a recipe needs a budget: minutes, epochs or both")
         if self.optimizer not in ("muon", "adam"):
             raise InputError(f"optimizer is {self.optimizer!r}; it is one of 'muon', 'adam'")
+        if self.loss not in ("mse", "relative"):
+            raise InputError(f"loss is {self.loss!r}; it is one of 'mse', 'relative'")
 
 
 def read_recipe(path: Path) -> list[Recipe]:
