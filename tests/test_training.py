@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 from skimage import data
 
-from napari_car import FileError, InputError, Session, restore
+from napari_car import FileError, InputError, ModelError, Session, restore
 from napari_car.cards import read_card
 from napari_car.cli import main
 
@@ -26,7 +26,7 @@ pytest.importorskip("safetensors", reason="needs the train extra")
 from napari_car.train import checkpoint  # noqa: E402
 from napari_car.train.degradation import Degradation, condition  # noqa: E402
 from napari_car.train.export import export, final_checkpoints  # noqa: E402
-from napari_car.train.fit import _Run, fit  # noqa: E402
+from napari_car.train.fit import _loss, _Run, fit  # noqa: E402
 from napari_car.train.graph import halve_weights, to_onnx  # noqa: E402
 from napari_car.train.networks import build, fade, residual_scale  # noqa: E402
 from napari_car.train.pool import Patches  # noqa: E402
@@ -34,9 +34,11 @@ from napari_car.train.quantization import quantize  # noqa: E402
 from napari_car.train.receptive import receptive_radius  # noqa: E402
 from napari_car.train.recipe import Recipe, read_recipe  # noqa: E402
 from napari_car.train.rounding import round_activations, rounded_weights  # noqa: E402
+from napari_car.train.shipped import unpack  # noqa: E402
 
 TINY = {"unshuffle": 4, "widths": [16], "blocks": [1], "phase": 2}
 DEEP = {"unshuffle": 2, "widths": [4, 8, 12], "blocks": [1, 1, 2, 1, 1], "phase": 3}
+MODELS = Path(__file__).parent.parent / "models"
 ARCHITECTURES = [("ARCNN", {}), ("FastARCNN", {}), ("CarNet", TINY), ("CarNet", DEEP)]
 
 
@@ -290,6 +292,45 @@ def test_a_stage_may_add_blocks_that_do_nothing_at_first(tmp_path: Path) -> None
     assert large.stages[0][2].first.weight.abs().max() > 0  # or no gradient would ever reach them
 
 
+@pytest.mark.parametrize(
+    ("model", "name"), [("car-s", "all"), ("car-l", "all"), ("arcnn", "q20"), ("fast-arcnn", "q30")]
+)
+def test_training_goes_on_from_what_ships(model: str, name: str, tmp_path: Path) -> None:
+    from onnxruntime import InferenceSession
+
+    recipe = next(r for r in read_recipe(MODELS / model / "recipe.toml") if r.name == name)
+    network, _ = checkpoint.load_network(unpack(model, recipe, tmp_path))
+    told = condition(recipe.quality or 30, "4:2:0")
+    image = data.astronaut()[None, 64:128, 64:160] / np.float32(255)
+    with torch.no_grad():
+        tensors = torch.from_numpy(image).permute(0, 3, 1, 2), torch.from_numpy(told)[None]
+        found = (network(*tensors) * residual_scale(tensors[1])).permute(0, 2, 3, 1).numpy()
+    session = InferenceSession(MODELS / model / f"{name}.fp32.onnx")
+    shipped = session.run(None, {"image": image} | ({} if recipe.quality else {"condition": told[None]}))[0]
+    np.testing.assert_allclose(found, shipped, rtol=0, atol=1e-5)
+    assert np.abs(shipped).max() > 0.01
+
+
+def test_training_goes_on_from_no_other_network(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(ModelError, match="not the network"):
+        unpack("car-s", Recipe(options=TINY, epochs=1), tmp_path)
+    assert not list(tmp_path.iterdir())
+    arguments = ["train", "--recipe", str(MODELS / "car-s" / "recipe.toml"), "--images-dir", str(tmp_path)]
+    assert main([*arguments, "--outputs-dir", str(tmp_path), "--shipped", "tenth"]) == 1
+    assert "'tenth'; it goes with --recipe and is one of first," in capsys.readouterr().err
+
+
+def test_the_relative_loss_weighs_smooth_patches_like_rich_ones(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    target = torch.randn(2, 3, 16, 16) * torch.tensor([0.5, 4.0]).view(2, 1, 1, 1)  # units of the residual scale
+    smooth_mended, rich_mended = target.clone(), target.clone()
+    smooth_mended[1] = 0
+    rich_mended[0] = 0
+    mse, relative = ([_loss(r, target, kind) for r in (smooth_mended, rich_mended)] for kind in ("mse", "relative"))
+    assert mse[0] > 50 * mse[1]
+    assert relative[0] < 3 * relative[1]
+
+
 def test_what_is_no_checkpoint_is_refused(tmp_path: Path) -> None:
     (tmp_path / "q10.safetensors").write_bytes(b"not one")
     for name in ("q10.safetensors", "none.safetensors"):
@@ -307,8 +348,11 @@ def test_a_wrong_recipe_is_refused(text: str, said: str, tmp_path: Path) -> None
         read_recipe(path)
 
 
-@pytest.mark.parametrize(("facts", "said"), [({}, "budget"), ({"epochs": 1, "optimizer": "sgd"}, "'sgd'")])
-def test_a_recipe_needs_a_budget_and_a_known_optimizer(facts: dict[str, Any], said: str) -> None:
+@pytest.mark.parametrize(
+    ("facts", "said"),
+    [({}, "budget"), ({"epochs": 1, "optimizer": "sgd"}, "'sgd'"), ({"epochs": 1, "loss": "l1"}, "'l1'")],
+)
+def test_a_recipe_needs_a_budget_and_what_is_known(facts: dict[str, Any], said: str) -> None:
     with pytest.raises(InputError, match=said):
         Recipe(**facts)
 

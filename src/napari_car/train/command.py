@@ -12,6 +12,7 @@ EXAMPLES = """\
 examples:
   napari-car train --recipe models/car-s/recipe.toml --images-dir pictures --outputs-dir runs/car-s
   napari-car train --recipe models/car-s/recipe.toml --images-dir pictures --outputs-dir runs/trial --minutes 5
+  napari-car train --recipe models/car-s/recipe.toml --shipped second --images-dir pictures --outputs-dir runs/car-s
   napari-car train --arch FastARCNN --jpeg-quality 10 --images-dir pictures --outputs-dir runs/q10"""
 
 NETWORKS = ("ARCNN", "CarNet", "FastARCNN")
@@ -22,6 +23,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of ``napari-car train``."""
     parser.add_argument("--recipe", type=Path, help="recipe.toml of a model; replaces all options of the network")
     parser.add_argument("--arch", choices=NETWORKS, default="ARCNN", help="network to train")
+    parser.add_argument(
+        "--shipped", metavar="LABEL",
+        help="weights of the recipe that are those of the bundled model: they and what they start from are not trained",
+    )  # fmt: skip
     parser.add_argument("--images-dir", type=Path, required=True, help="folder of pictures, or a BSDS500 tree")
     parser.add_argument("--outputs-dir", type=Path, required=True, help="folder for checkpoint, log and curve")
     parser.add_argument("--jpeg-quality", type=int, help="the one quality of the weights; CarNet trains all without")
@@ -43,11 +48,26 @@ def run(options: argparse.Namespace) -> int:
     """Train every set of weights asked for; finished ones are left as they are."""
     from napari_car.train.fit import draw_curve, fit
 
-    for recipe in _recipes(options):
+    recipes = _recipes(options)
+    if options.shipped is not None:
+        recipes = _continued(recipes, options)
+    for recipe in recipes:
         path = fit(recipe, options.images_dir, options.outputs_dir, device=options.device, workers=options.workers)
         draw_curve(path.with_suffix(".csv"), path.with_suffix(".png"))
         print(path)
     return 0
+
+
+def _continued(recipes: list[Recipe], options: argparse.Namespace) -> list[Recipe]:
+    """The recipes that come after one, whose checkpoint is made of the bundled model beside the recipe's file."""
+    from napari_car.train.shipped import unpack
+
+    names = [recipe.name for recipe in recipes]
+    if options.recipe is None or options.shipped not in names:
+        raise InputError(f"--shipped is {options.shipped!r}; it goes with --recipe and is one of {', '.join(names)}")
+    first = names.index(options.shipped)
+    unpack(options.recipe.resolve().parent.name, recipes[first], options.outputs_dir)
+    return recipes[first + 1 :]
 
 
 def _recipes(options: argparse.Namespace) -> list[Recipe]:

@@ -6,6 +6,7 @@ weights numbered; so no rewrite of ``graph`` has an inverse that must be kept in
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,10 +18,29 @@ from torch import Tensor, nn
 
 from napari_car.cards import load_card
 from napari_car.errors import ModelError
+from napari_car.train import checkpoint
 from napari_car.train.degradation import condition
 from napari_car.train.graph import to_onnx
 from napari_car.train.networks import MCU, CarNet, build, last_layer, residual_scale
 from napari_car.train.recipe import Recipe
+
+
+def unpack(model_id: str, recipe: Recipe, outputs: Path) -> Path:
+    """Write the weights of a bundled model as the finished checkpoint of ``recipe``, unless there is one.
+
+    Raises
+    ------
+    ModelError
+        If the model is of another architecture than the recipe.
+    """
+    path = outputs / f"{recipe.name}.safetensors"
+    if not path.exists():
+        outputs.mkdir(parents=True, exist_ok=True)
+        weights = shipped_weights(model_id, recipe)
+        tensors = {f"{part}.{name}": value.clone() for part in ("network", "ema") for name, value in weights.items()}
+        told = load_card(model_id).training
+        checkpoint.save(path, tensors, recipe, {"step": told["steps"], "minutes": told["minutes"]})
+    return path
 
 
 def shipped_weights(model_id: str, recipe: Recipe) -> dict[str, Tensor]:
