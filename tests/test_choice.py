@@ -51,23 +51,30 @@ def measuring(monkeypatch: pytest.MonkeyPatch, *seconds: float) -> list[str]:
 )
 def test_the_fastest_is_taken(seconds: tuple[float, ...], best: Candidate, monkeypatch: pytest.MonkeyPatch) -> None:
     measuring(monkeypatch, *seconds)
-    assert choose(CARD, ALL) == best
+    assert choose(CARD, ALL, 1) == best
+
+
+def test_small_tiles_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    """fp32 of a large network leaves room for one thread alone, whose tiles are halo for the most part."""
+    measuring(monkeypatch, 1.0, 0.8)
+    assert choose(load_card("car-l"), (INT8, FP32), 2) == INT8
+    assert choose(load_card("car-s"), (INT8, FP32), 1) == FP32
 
 
 def test_one_candidate_is_not_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = measuring(monkeypatch)
-    assert choose(CARD, [FP32]) == FP32
+    assert choose(CARD, [FP32], 1) == FP32
     assert not asked
 
 
 def test_what_was_measured_is_remembered_for_these_files(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = measuring(monkeypatch, 2.0, 1.0, 3.0)
-    assert [choose(CARD, ALL) for _ in range(3)] == [FP32] * 3
+    assert [choose(CARD, ALL, 1) for _ in range(3)] == [FP32] * 3
     assert asked == ["car-s"]
-    choose(replace(CARD, weights=tuple(replace(w, sha256="0" * 64) for w in CARD.weights)), ALL)
-    choose(load_card("arcnn"), ALL)
+    choose(replace(CARD, weights=tuple(replace(w, sha256="0" * 64) for w in CARD.weights)), ALL, 1)
+    choose(load_card("arcnn"), ALL, 1)
     assert asked == ["car-s", "car-s", "arcnn"]
-    choose(CARD, ALL)
+    choose(CARD, ALL, 1)
     assert len(asked) == 3
 
 
@@ -76,15 +83,15 @@ def test_a_damaged_memory_is_measured_anew(content: str, memory: Path, monkeypat
     asked = measuring(monkeypatch, 2.0, 1.0, 3.0)
     memory.parent.mkdir()
     memory.write_text(content, "latin-1")
-    assert choose(CARD, ALL) == FP32
-    assert choose(CARD, ALL) == FP32
+    assert choose(CARD, ALL, 1) == FP32
+    assert choose(CARD, ALL, 1) == FP32
     assert len(asked) == 1
 
 
 def test_a_memory_that_cannot_be_written_is_no_failure(memory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     measuring(monkeypatch, 2.0, 1.0, 3.0)
     memory.parent.write_text("a file where the folder should be")
-    assert choose(CARD, ALL) == FP32
+    assert choose(CARD, ALL, 1) == FP32
 
 
 def opening(monkeypatch: pytest.MonkeyPatch, change: Callable[[Any], Any]) -> None:
@@ -107,7 +114,7 @@ def opening(monkeypatch: pytest.MonkeyPatch, change: Callable[[Any], Any]) -> No
 
 def test_a_quick_one_that_is_right_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     opening(monkeypatch, lambda residual: residual)
-    assert choose(CARD, ALL) == OTHER
+    assert choose(CARD, ALL, 1) == OTHER
 
 
 def test_a_quick_one_that_is_wrong_is_not_taken(
@@ -115,13 +122,13 @@ def test_a_quick_one_that_is_wrong_is_not_taken(
 ) -> None:
     opening(monkeypatch, np.zeros_like)
     with caplog.at_level(logging.WARNING, "napari_car"):
-        assert choose(CARD, ALL).provider == "cpu"
+        assert choose(CARD, ALL, 1).provider == "cpu"
     assert "comes out wrong in fp32 on webgpu" in caplog.text
 
 
 def test_one_that_fails_is_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     opening(monkeypatch, lambda residual: residual.no_such_thing)
-    assert choose(CARD, ALL).provider == "cpu"
+    assert choose(CARD, ALL, 1).provider == "cpu"
 
 
 def test_what_is_asked_for_is_obeyed(monkeypatch: pytest.MonkeyPatch) -> None:

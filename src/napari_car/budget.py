@@ -74,3 +74,22 @@ def fit(
         return tile, max(1, min(threads, int(memory / bytes_per_px / (tile + 2 * halo) ** 2)))
     side, at_once = fit_tiles(memory, bytes_per_px=bytes_per_px, halo=card.halo, align=align, at_once=threads)
     return side if tallest is None else min(side, tallest), at_once
+
+
+def overhead(card: ModelCard, precision: str, threads: int) -> float:
+    """Pixels that one thread of ``threads`` computes for each pixel of a large picture, where no memory limit is set.
+
+    More than its share, since tiles overlap by their halo, and where a run takes much memory they are small.
+
+    Examples
+    --------
+    >>> from napari_car.cards import load_card
+    >>> card = load_card("car-l")
+    >>> [round(overhead(card, "int8", threads), 2) for threads in (1, 2)]
+    [1.39, 0.81]
+    >>> [round(overhead(card, "fp32", threads), 2) for threads in (1, 2)]
+    [1.75, 1.75]
+    """
+    side, at_once = fit(card, precision, align=card.align, threads=threads)
+    halo = -(-card.halo // card.align) * card.align
+    return ((side + 2 * halo) / side) ** 2 / at_once

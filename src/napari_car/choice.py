@@ -17,6 +17,7 @@ from typing import NamedTuple
 import numpy as np
 
 from napari_car import providers
+from napari_car.budget import overhead
 from napari_car.cards import ModelCard
 from napari_car.jpeg.coding import Coding
 from napari_car.pixels import Planes
@@ -56,16 +57,29 @@ def candidates(card: ModelCard, provider: str, precision: str) -> list[Candidate
     return sorted(found or [Candidate(names[0], card.precisions[-1])], key=lambda way: way.provider != "cpu")
 
 
-def choose(card: ModelCard, among: Sequence[Candidate]) -> Candidate:
-    """The fastest candidate, by a measurement that is remembered; the only one where there is but one."""
+def choose(card: ModelCard, among: Sequence[Candidate], threads: int) -> Candidate:
+    """The fastest candidate for large pictures, by a measurement that is remembered; the only one where it is alone."""
     if len(among) == 1:
         return among[0]
-    seconds = measured(card, among)
+    seconds = seconds_per_mp(card, among, threads)
     best = next(candidate for candidate in among if str(candidate) in seconds)
     for candidate in among:
         if seconds.get(str(candidate), np.inf) * MARGIN < seconds[str(best)]:
             best = candidate
     return best
+
+
+def seconds_per_mp(card: ModelCard, among: Sequence[Candidate], threads: int) -> dict[str, float]:
+    """Seconds that each candidate takes for a megapixel of a large picture, as reckoned from a tile.
+
+    One that takes more memory has smaller tiles, of which more is halo, or fewer of ``threads`` at a time.
+    """
+    times = measured(card, among)
+    return {
+        str(candidate): times[str(candidate)] / SIDE**2 * 1e6 * overhead(card, candidate.precision, threads)
+        for candidate in among
+        if str(candidate) in times
+    }
 
 
 def measured(card: ModelCard, among: Sequence[Candidate]) -> dict[str, float]:

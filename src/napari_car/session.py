@@ -142,9 +142,10 @@ def open_session(
         check_provider(provider)
     if precision not in ("auto", *card.precisions):
         raise ModelError(f"model {card.id!r} has no {precision} weights; it has {', '.join(card.precisions)}")
-    chosen = choose(card, candidates(card, provider, precision))
+    threads = threads or count_cores()
+    chosen = choose(card, candidates(card, provider, precision), threads)
     logger.info("model %s runs in %s", card.id, chosen)
-    return Session(card, chosen.provider, chosen.precision, threads or count_cores())
+    return Session(card, chosen.provider, chosen.precision, threads)
 
 
 def _open_weights(card: ModelCard, weights: Weights, provider: str) -> onnxruntime.InferenceSession:

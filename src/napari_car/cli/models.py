@@ -6,8 +6,9 @@ import argparse
 from collections.abc import Sequence
 
 from napari_car.cards import DEFAULT_MODEL, list_models
-from napari_car.choice import SIDE, candidates, choose, measured
+from napari_car.choice import SIDE, candidates, choose, seconds_per_mp
 from napari_car.providers import PROVIDERS, absence, offered
+from napari_car.session import count_cores
 
 EXAMPLES = """\
 examples:
@@ -41,13 +42,14 @@ def run(options: argparse.Namespace) -> int:
 def _print_providers() -> int:
     there = offered()
     _print([("provider", "here", ""), *((n, *(("yes", "") if n in there else ("no", absence(n)))) for n in PROVIDERS)])
-    print(f"\nMeasured, a tile of {SIDE} x {SIDE} px on one thread:")
+    threads = count_cores()
+    print(f"\nSeconds for a megapixel of a large picture, {threads} threads, from a tile of {SIDE} x {SIDE} px on one:")
     rows: list[tuple[str, ...]] = [("model", "picked", "")]
     for card in list_models():
         among = candidates(card, "auto", "auto")
-        times = measured(card, among)
-        told = ", ".join(f"{name} {1000 * times[name]:.1f} ms" for name in sorted(times, key=lambda name: times[name]))
-        rows.append((card.id, str(choose(card, among)), told))
+        times = seconds_per_mp(card, among, threads)
+        told = ", ".join(f"{name} {times[name]:.3f}" for name in sorted(times, key=lambda name: times[name]))
+        rows.append((card.id, str(choose(card, among, threads)), told))
     _print(rows)
     return 0
 
