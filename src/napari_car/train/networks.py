@@ -95,13 +95,13 @@ class FastARCNN(nn.Module):
 
 
 class Block(nn.Module):
-    """Residual pair ``x + conv(relu(conv(x)))``."""
+    """Residual pair ``x + conv(relu(conv(x)))``, with as many channels between the two as ``inner``."""
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, inner: int) -> None:
         super().__init__()
-        self.first = nn.Conv2d(width, width, 3, padding=1)
+        self.first = nn.Conv2d(width, inner, 3, padding=1)
         self.relu = nn.ReLU()
-        self.second = nn.Conv2d(width, width, 3, padding=1)
+        self.second = nn.Conv2d(inner, width, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
         """Same shape out as in."""
@@ -117,6 +117,12 @@ class Sum(nn.Module):
         return x + y
 
 
+def _pairs(width: int, count: float) -> nn.Sequential:
+    """Residual pairs in a row; the half of one has half the channels inside."""
+    inner = [width] * int(count) + [width // 2] * (count % 1 > 0)
+    return nn.Sequential(*(Block(width, channels) for channels in inner))
+
+
 class CarNet(nn.Module):
     """Residual U-Net on a pixel-unshuffled image that is told quality, chroma subsampling and grid phase.
 
@@ -127,7 +133,8 @@ class CarNet(nn.Module):
     widths
         Channels at each scale; each further scale halves the resolution.
     blocks
-        Residual pairs at each stage, down the scales and up again: ``2 * len(widths) - 1`` numbers.
+        Residual pairs at each stage, down the scales and up again: ``2 * len(widths) - 1`` numbers. A half is a last
+        pair with half the channels inside.
     phase
         Number of learned planes of period 16 px that tell the network where it is in the MCU.
     """
@@ -135,7 +142,7 @@ class CarNet(nn.Module):
     is_conditioned = True
 
     def __init__(
-        self, unshuffle: int = 4, widths: Sequence[int] = (48,), blocks: Sequence[int] = (3,), phase: int = 5
+        self, unshuffle: int = 4, widths: Sequence[int] = (48,), blocks: Sequence[float] = (3,), phase: int = 5
     ) -> None:
         super().__init__()
         if len(blocks) != 2 * len(widths) - 1:
@@ -145,8 +152,7 @@ class CarNet(nn.Module):
         self.phase = nn.Parameter(torch.randn(1, phase, period, period))
         self.head = nn.Conv2d(3 * unshuffle**2 + 3 + phase, widths[0], 3, padding=1)
         self.stages = nn.ModuleList(
-            nn.Sequential(*(Block(widths[min(i, len(blocks) - 1 - i)]) for _ in range(count)))
-            for i, count in enumerate(blocks)
+            _pairs(widths[min(i, len(blocks) - 1 - i)], count) for i, count in enumerate(blocks)
         )
         pairs = list(pairwise(widths))
         self.downs = nn.ModuleList(nn.Conv2d(fine, coarse, 2, stride=2) for fine, coarse in pairs)

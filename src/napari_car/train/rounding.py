@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from napari_car.train.networks import Block, CarNet
-from napari_car.train.quantization import LEVELS, PERCENTILE, balance
+from napari_car.train.quantization import LEVELS, PERCENTILE, balance, lattice_steps
 
 CLIPPED = 1 - PERCENTILE / 100
 """Share of activations beyond either end of their range, as for calibration."""
@@ -90,15 +90,16 @@ def _rounding(low: float, high: float) -> Any:
 def _seeing(weight: Tensor, area: int) -> Tensor:
     """Weights that see pixel blocks of ``area`` rounded as for the graph; those for what is told stay, being float."""
     seen = 3 * area
-    colours = [slice(first, first + area) for first in range(0, seen, area)]
     exact = weight[:, :seen]
-    balanced = torch.from_numpy(balance(exact.detach().cpu().numpy(), colours)).to(weight.device)
-    return torch.cat([exact + (balanced - exact).detach(), weight[:, seen:]], dim=1)
+    ordered = exact.detach().unflatten(1, (3, area)).transpose(1, 2).flatten(1, 2)  # colours last, as the graph has it
+    balanced = torch.from_numpy(balance(ordered.cpu().numpy(), [slice(colour, None, 3) for colour in range(3)]))
+    rounded = balanced.to(weight.device).unflatten(1, (area, 3)).transpose(1, 2).flatten(1, 2)
+    return torch.cat([exact + (rounded - exact).detach(), weight[:, seen:]], dim=1)
 
 
 def _by_channel(weight: Tensor, axis: int) -> Tensor:
-    """A weight rounded to ``LEVELS`` of the greatest of each channel along an axis."""
-    others = [dimension for dimension in range(weight.dim()) if dimension != axis]
-    step = weight.detach().abs().amax(others).clamp(min=1e-12) / LEVELS
+    """A weight rounded to the lattice of each of its outputs, which lie along an axis."""
+    outputs_first = weight.detach().movedim(axis, 0).cpu().numpy()
+    step = torch.from_numpy(lattice_steps(outputs_first)).to(weight.device)
     zeros = torch.zeros_like(step, dtype=torch.int32)
     return torch.fake_quantize_per_channel_affine(weight, step, zeros, axis, -LEVELS, LEVELS)
