@@ -118,8 +118,6 @@ def open_graph(content: bytes, name: str) -> onnxruntime.InferenceSession:
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
-    # Without VNNI a processor adds pairs of 8-bit products in 16 bits, which overflow: half the gain is lost.
-    options.add_session_config_entry("session.x64quantprecision", "1")
     if devices := _devices(provider):  # by its name alone a plug-in does not start
         options.add_provider_for_devices([devices[0]], dict(provider.options))
         return ort.InferenceSession(content, options)

@@ -38,8 +38,10 @@ def unpack(model_id: str, recipe: Recipe, outputs: Path) -> Path:
         outputs.mkdir(parents=True, exist_ok=True)
         weights = shipped_weights(model_id, recipe)
         tensors = {f"{part}.{name}": value.clone() for part in ("network", "ema") for name, value in weights.items()}
-        told = load_card(model_id).training
-        checkpoint.save(path, tensors, recipe, {"step": told["steps"], "minutes": told["minutes"]})
+        card = load_card(model_id)
+        sets = sum(weights.precision == "fp32" for weights in card.weights)  # that share what the card counts
+        progress = {"step": card.training["steps"] // sets, "minutes": card.training["minutes"] / sets}
+        checkpoint.save(path, tensors, recipe, progress)
     return path
 
 
