@@ -91,9 +91,10 @@ def _seeing(weight: Tensor, area: int) -> Tensor:
     """Weights that see pixel blocks of ``area`` rounded as for the graph; those for what is told stay, being float."""
     seen = 3 * area
     exact = weight[:, :seen]
-    ordered = exact.detach().unflatten(1, (3, area)).transpose(1, 2).flatten(1, 2)  # colours last, as the graph has it
-    balanced = torch.from_numpy(balance(ordered.cpu().numpy(), [slice(colour, None, 3) for colour in range(3)]))
-    rounded = balanced.to(weight.device).unflatten(1, (area, 3)).transpose(1, 2).flatten(1, 2)
+    kernel = exact.shape[2:]
+    colours_last = exact.detach().reshape(-1, 3, area, *kernel).transpose(1, 2).reshape(exact.shape)  # as in the graph
+    balanced = torch.from_numpy(balance(colours_last.cpu().numpy(), [slice(colour, None, 3) for colour in range(3)]))
+    rounded = balanced.to(weight.device).reshape(-1, area, 3, *kernel).transpose(1, 2).reshape(exact.shape)
     return torch.cat([exact + (rounded - exact).detach(), weight[:, seen:]], dim=1)
 
 
