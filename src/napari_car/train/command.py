@@ -12,7 +12,7 @@ EXAMPLES = """\
 examples:
   napari-car train --recipe models/car-s/recipe.toml --images-dir pictures --outputs-dir runs/car-s
   napari-car train --recipe models/car-s/recipe.toml --images-dir pictures --outputs-dir runs/trial --minutes 5
-  napari-car train --recipe models/car-s/recipe.toml --shipped second --images-dir pictures --outputs-dir runs/car-s
+  napari-car train --recipe models/car-l/recipe.toml --shipped third --images-dir pictures --outputs-dir runs/car-l
   napari-car train --arch FastARCNN --jpeg-quality 10 --images-dir pictures --outputs-dir runs/q10"""
 
 NETWORKS = ("ARCNN", "CarNet", "FastARCNN")
