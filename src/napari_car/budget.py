@@ -85,10 +85,10 @@ def overhead(card: ModelCard, precision: str, threads: int) -> float:
     --------
     >>> from napari_car.cards import load_card
     >>> card = load_card("car-l")
-    >>> [round(overhead(card, "int8", threads), 2) for threads in (1, 2)]
-    [1.39, 0.81]
-    >>> [round(overhead(card, "fp32", threads), 2) for threads in (1, 2)]
-    [1.75, 1.75]
+    >>> overhead(card, "int8", 1) > 1  # more than each pixel once: halos
+    True
+    >>> overhead(card, "fp32", 2) > 2 * overhead(card, "int8", 2)  # so much memory that one thread alone works
+    True
     """
     side, at_once = fit(card, precision, align=card.align, threads=threads)
     halo = -(-card.halo // card.align) * card.align
