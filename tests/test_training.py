@@ -333,7 +333,7 @@ def test_training_goes_on_from_no_other_network(tmp_path: Path, capsys: pytest.C
     assert "'tenth'; it goes with --recipe and is one of first," in capsys.readouterr().err
 
 
-def test_the_relative_loss_weighs_smooth_patches_like_rich_ones(tmp_path: Path) -> None:
+def test_the_relative_loss_weighs_smooth_patches_like_rich_ones() -> None:
     torch.manual_seed(0)
     target = torch.randn(2, 3, 16, 16) * torch.tensor([0.5, 4.0]).view(2, 1, 1, 1)  # units of the residual scale
     smooth_mended, rich_mended = target.clone(), target.clone()
