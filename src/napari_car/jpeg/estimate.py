@@ -24,6 +24,7 @@ _MIN_BLOCKS = 100  # with fewer that are free of clipped pixels, the others must
 _N_MINIMA = 5
 _FLOORS = (0.5, 4.0)  # grey levels below which a coefficient counts as zero: as it was decoded; compressed again
 _LATER_NOISE = (1.7, 3.0)  # standard deviations that a later compression at quality 90 to 70 leaves, grey levels
+_AT_ONCE = 6  # powers are at most 1024² each
 _ENOUGH, _ENOUGH_NOISY = 40.0, 60.0  # nats
 _ENOUGH_MEAN, _ENOUGH_NOISY_MEAN = 0.05, 0.3  # nats per non-zero coefficient
 _COARSER = 1.5  # ratio of scales from which an earlier pass dominates what is seen
@@ -177,10 +178,17 @@ def _grid_signs(windows: Sequence[Window]) -> NDArray[np.float64]:
     signs = np.zeros((2, 8, 8))
     for window in windows:
         for top, left in np.ndindex(8, 8):
-            power = np.square(block_dct(window.luma[top:, left:])[..., 1:])
+            power = np.square(block_dct(window.luma[top:, left:])[..., 1:]).reshape(-1, 63)
             for sign, floor in zip(signs, _FLOORS, strict=True):
-                sign[top, left] += np.log(power + np.float32(floor**2)).mean(dtype=np.float64)
+                sign[top, left] += _sum_of_logs(power + np.float32(floor**2)) / power.size
     return signs
+
+
+def _sum_of_logs(powers: NDArray[np.float32]) -> float:
+    """Sum over all coefficients, shape (n, 63): of products of six, which float32 holds and whose logs are as good."""
+    n_whole = len(powers) // _AT_ONCE * _AT_ONCE
+    products = np.multiply.reduce(powers[:n_whole].reshape(_AT_ONCE, -1), axis=0)
+    return float(np.log(products).sum(dtype=np.float64) + np.log(powers[n_whole:]).sum(dtype=np.float64))
 
 
 def _minima(sign: NDArray[np.float64]) -> list[Phase]:

@@ -6,13 +6,14 @@ import argparse
 from pathlib import Path
 
 from napari_car.errors import InputError
+from napari_car.session import count_cores
 from napari_car.train.recipe import Recipe, read_recipe, shorten
 
 EXAMPLES = """\
 examples:
   napari-car train --recipe models/car-s/recipe.toml --images-dir pictures --outputs-dir runs/car-s
   napari-car train --recipe models/car-s/recipe.toml --images-dir pictures --outputs-dir runs/trial --minutes 5
-  napari-car train --recipe models/car-l/recipe.toml --shipped third --images-dir pictures --outputs-dir runs/car-l
+  napari-car train --recipe models/car-l/recipe.toml --shipped fourth --images-dir pictures --outputs-dir runs/car-l
   napari-car train --arch FastARCNN --jpeg-quality 10 --images-dir pictures --outputs-dir runs/q10"""
 
 NETWORKS = ("ARCNN", "CarNet", "FastARCNN")
@@ -36,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--minutes", type=float, help="time budget of each set of weights")
     parser.add_argument("--optimizer", choices=["muon", "adam"], default="adam")
     parser.add_argument("--lr", type=float, default=5e-4, help="learning rate")
-    parser.add_argument("--threads", type=int, default=8, help="threads of the trainer")
+    parser.add_argument("--threads", type=int, default=8, help="threads of the trainer, at most one a core")
     parser.add_argument("--workers", type=int, default=1, help="processes that make patches")
     parser.add_argument("--seed", type=int, default=123)
     parser.add_argument("--use-augmentation", action="store_true", help="flip, turn and downscale pictures")
@@ -52,7 +53,10 @@ def run(options: argparse.Namespace) -> int:
     if options.shipped is not None:
         recipes = _continued(recipes, options)
     for recipe in recipes:
-        path = fit(recipe, options.images_dir, options.outputs_dir, device=options.device, workers=options.workers)
+        path = fit(
+            recipe, options.images_dir, options.outputs_dir,
+            device=options.device, threads=min(options.threads, count_cores()), workers=options.workers,
+        )  # fmt: skip
         draw_curve(path.with_suffix(".csv"), path.with_suffix(".png"))
         print(path)
     return 0
@@ -81,6 +85,5 @@ def _recipes(options: argparse.Namespace) -> list[Recipe]:
             arch=options.arch, quality=options.jpeg_quality, epochs=options.num_epochs, minutes=options.minutes,
             optimizer=options.optimizer, lr=options.lr, patch=options.patch_size, batch=options.batch_size,
             seed=options.seed, augment=options.use_augmentation, in_memory=options.use_fast_loader,
-            threads=options.threads,
         )
     ]  # fmt: skip

@@ -47,12 +47,15 @@ def _no_denormals() -> Iterator[None]:
 
 
 @_no_denormals()
-def fit(recipe: Recipe, images: Path, outputs: Path, *, device: str | None = None, workers: int = 1) -> Path:
+def fit(
+    recipe: Recipe, images: Path, outputs: Path, *, device: str | None = None, threads: int = 1, workers: int = 1
+) -> Path:
     """Train ``recipe`` on the pictures below ``images`` and return the checkpoint in ``outputs``.
 
     A checkpoint that is there already is continued; a finished one is returned at once. Beside it lies
     ``<name>.csv`` with time, step, loss, learning rate and held-out PSNR, which ``draw_curve`` plots.
     """
+    torch.set_num_threads(threads)
     outputs.mkdir(parents=True, exist_ok=True)
     path = outputs / f"{recipe.name}.safetensors"
     run = _Run(recipe, path, torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu")))
@@ -88,7 +91,6 @@ class _Run:
 
     def __init__(self, recipe: Recipe, path: Path, device: torch.device) -> None:
         torch.manual_seed(recipe.seed)
-        torch.set_num_threads(recipe.threads)
         self.recipe, self.path, self.device = recipe, path, device
         self.network = build(recipe.arch, **recipe.options).to(device)
         self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

@@ -31,8 +31,8 @@ class Recipe:
         Side of a patch in px (a multiple of 16 for conditioned networks), patches a step.
     ema
         Decay of the averaged weights, the ones that are exported.
-    seed, augment, in_memory, threads
-        Of the patches (``pool.Patches``), and the threads of the trainer.
+    seed, augment, in_memory
+        Of the patches (``pool.Patches``).
     teacher
         Id of a bundled model that the weights learn from (``pool.Patches``).
     start
@@ -59,7 +59,6 @@ class Recipe:
     seed: int = 0
     augment: bool = True
     in_memory: bool = True
-    threads: int = 1
     teacher: str | None = None
     start: str | None = None
     double: float = Degradation.double
