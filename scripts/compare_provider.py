@@ -26,7 +26,7 @@ def main(provider: str, *models: str) -> int:
     for model in models:
         there, here = (open_session(model, provider=name, precision="fp32", threads=1) for name in (provider, "cpu"))
         image = picture / np.float32(255)
-        theirs, ours = (session.run(image, Coding.from_quality(20)) for session in (there, here))
+        theirs, ours = (session.run(image, Coding.from_quality(20)).planes() for session in (there, here))
         result, expected = (restore(picture, quality=20, session=session, tile=128) for session in (there, here))
         if there.provider != provider:
             print(f"{model} does not run on {provider} but on {there.provider}", file=sys.stderr)

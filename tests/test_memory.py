@@ -14,7 +14,7 @@ from napari_car import budget, load_card, memory, open_session, restore, restore
 from napari_car.errors import FileError, InputError
 from napari_car.files import read_image
 from napari_car.memory import parse_memory
-from napari_car.tiling import fit_tiles
+from napari_car.tiling import fit_tiles, overlap
 
 PEAK = """
 def peak():
@@ -41,7 +41,7 @@ def test_tiles_fit_into_memory(halo: int, align: int, at_once: int) -> None:
     tile, count = fit_tiles(64e6, bytes_per_px=200, halo=halo, align=align, at_once=at_once)
     assert tile % align == 0
     assert 1 <= count <= at_once
-    window = tile + 2 * (-(-halo // align) * align)
+    window = tile + overlap(halo, align)
     assert count * window**2 * 200 <= 64e6
     assert (count + 1) * (window + 2 * align) ** 2 * 200 > 64e6 or count == at_once, "room was left"
 

@@ -13,6 +13,7 @@ from napari_car import InputError
 from napari_car.pixels import (
     FULL_SCALE,
     Layout,
+    Residual,
     add_residual,
     check_range,
     cut,
@@ -136,6 +137,14 @@ def test_a_residual_is_of_full_scale_and_clipped(dtype: str) -> None:
         add_residual(picture, np.full((3, 2, 2), change, np.float32), result)
         assert np.abs(result[..., :3] - expected).max() <= (0.5 if dtype[0] == "u" else 1e-6)
         np.testing.assert_array_equal(result[..., 3], picture[..., 3])
+
+
+def test_bytes_of_a_residual_stand_for_floats() -> None:
+    values = np.arange(2 * 3 * 3, dtype=np.uint8).reshape(2, 3, 3)
+    planes = Residual(values, 0.5, 7).planes(slice(1, 2))
+    assert planes.dtype == np.float32
+    np.testing.assert_array_equal(planes.transpose(1, 2, 0), (values[1:] - 7.0) * 0.5)
+    np.testing.assert_array_equal(Residual(planes.transpose(1, 2, 0)).planes(), planes)
 
 
 def test_a_grey_picture_takes_the_luma_of_the_residual() -> None:

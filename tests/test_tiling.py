@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from napari_car import InputError, ModelCard, Session, list_models, load_card, open_session, restore
 from napari_car.cards import Weights, models_folder
-from napari_car.tiling import plan_tiles
+from napari_car.tiling import cell, overlap, plan_tiles, round_up
 
 if TYPE_CHECKING:
     from torch import nn
@@ -58,6 +58,23 @@ def test_tiles_write_every_pixel_once_and_read_enough(
     assert (written == 1).all()
 
 
+@given(lengths, lengths, st.integers(1, 80), grids, st.data())
+def test_bands_are_the_tile_cut_between_blocks(
+    height: int, width: int, tile: int, align: int, data: st.DataObject
+) -> None:
+    halo, px = data.draw(st.integers(0, 40)), data.draw(st.integers(1, 5000))
+    phase = data.draw(st.tuples(st.integers(0, align - 1), st.integers(0, align - 1)))
+    for whole in plan_tiles(height, width, tile=tile, halo=halo, align=align, phase=phase):
+        bands = list(whole.bands(px))
+        edges = [bands[0].write.top, *(band.write.bottom for band in bands)]
+        assert (edges[0], edges[-1]) == (whole.write.top, whole.write.bottom)
+        for band, (top, bottom) in zip(bands, pairwise(edges), strict=True):
+            assert (band.read, band.write) == (whole.read, whole.write._replace(top=top, bottom=bottom))
+            assert band.crop == whole.crop._replace(top=top - whole.read.top, bottom=bottom - whole.read.top)
+            assert (bottom - top) * (whole.write.right - whole.write.left) <= px or bottom - top <= 8
+        assert all((edge - whole.read.top) % 8 == 0 for edge in edges[1:-1])
+
+
 @given(lengths, st.integers(1, 80), st.integers(0, 70), grids)
 def test_no_tile_is_superfluous(length: int, tile: int, halo: int, align: int) -> None:
     plan = plan_tiles(length, 1, tile=tile, halo=halo, align=align)
@@ -75,8 +92,7 @@ def test_tile_must_be_positive(tile: int) -> None:
 
 def sizes(card: ModelCard) -> Iterator[tuple[int, int]]:
     """Twenty sizes: tiny ones, strips, and around the limits where one tile becomes two or three."""
-    halo = -(-card.halo // card.align) * card.align
-    one = 32 + 2 * halo  # the longest side that a tile of 32 px serves alone
+    one = 32 + overlap(card.halo, card.align)  # the longest side that a tile of 32 px serves alone
     yield from [(1, 1), (1, 2), (3, 5), (15, 17), (16, 16), (31, 33), (32, 32), (1, 1000), (1000, 1)]
     yield from [(7, one - 1), (16, one), (17, one + 1), (one + 1, 18), (one, 2), (one + 33, 5)]
     yield from [(3, one + 32), (5, one + 33), (2, 3 * one + 7), (one + 1, one + 17), (40, one + 64)]
@@ -107,7 +123,7 @@ def test_tiled_equals_whole(model: str, precision: str) -> None:
 def test_a_step_less_of_halo_is_seen(model: str, precision: str) -> None:
     session = open_session(model, provider="cpu", precision=precision)
     card = session.card
-    halo = -(-card.halo // card.align) * card.align
+    halo = round_up(card.halo, cell(card.align))
     short = Session(replace(card, halo=halo - card.align), "cpu", precision, session.threads)
     image = np.random.default_rng(0).uniform(0.2, 0.8, (17, 2 * halo + 81, 3))
     whole = restore(image, quality=10, session=session, tile=WHOLE)
@@ -131,11 +147,11 @@ def test_measured_halo_is_exact_and_the_smallest(model: str, tap: int, tmp_path:
     facts = _card(tmp_path, network, [recipe], 0.0, 0)
     measured = {key: facts[key] for key in ("halo", "align", "conditioning")}
     card = replace(load_card(), **measured, weights=(weights,), folder=tmp_path)
-    halo = -(-card.halo // card.align) * card.align
+    halo = round_up(card.halo, cell(card.align))
     image = np.random.default_rng(0).uniform(0.2, 0.8, (17, 2 * halo + 81, 3))
     results = [
         restore(image, quality=10, session=Session(given, "cpu", "fp32", 1), tile=tile)
-        for given, tile in ((card, WHOLE), (card, 32), (replace(card, halo=halo - card.align), 32))
+        for given, tile in ((card, WHOLE), (card, 32), (replace(card, halo=halo - cell(card.align)), 32))
     ]
     whole, tiled, short = (result - image for result in results)
     np.testing.assert_allclose(tiled, whole, rtol=0, atol=1e-5 * np.abs(whole).max())

@@ -1,4 +1,4 @@
-"""Training: networks as published, graphs that equal them, runs that survive a kill, and models that come out."""
+"""Training: runs that survive a kill, stages that build on others, and models that come out."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from skimage import data
 from napari_car import FileError, InputError, ModelError, Session, restore
 from napari_car.cards import read_card
 from napari_car.cli import main
+from napari_car.session import count_cores
 
 torch = pytest.importorskip("torch", reason="needs the train extra")
 pytest.importorskip("onnx", reason="needs the train extra")
@@ -27,13 +28,9 @@ from napari_car.train import checkpoint  # noqa: E402
 from napari_car.train.degradation import Degradation, condition  # noqa: E402
 from napari_car.train.export import export, final_checkpoints  # noqa: E402
 from napari_car.train.fit import _loss, _Run, fit  # noqa: E402
-from napari_car.train.graph import halve_weights, to_onnx  # noqa: E402
-from napari_car.train.networks import build, fade, residual_scale  # noqa: E402
+from napari_car.train.networks import build, residual_scale  # noqa: E402
 from napari_car.train.pool import Patches  # noqa: E402
-from napari_car.train.quantization import lattice_steps, quantize  # noqa: E402
-from napari_car.train.receptive import receptive_radius  # noqa: E402
 from napari_car.train.recipe import Recipe, read_recipe  # noqa: E402
-from napari_car.train.rounding import round_activations, rounded_weights  # noqa: E402
 from napari_car.train.shipped import unpack  # noqa: E402
 
 TINY = {"unshuffle": 4, "widths": [16], "blocks": [1], "phase": 2}
@@ -49,114 +46,6 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for number, (y, x) in enumerate((y, x) for y in (0, 250) for x in (0, 120, 240)):
         Image.fromarray(data.astronaut()[y : y + 260, x : x + 260]).save(folder / f"{number}.png")
     return folder
-
-
-def random_network(arch: str, options: dict[str, Any]) -> Any:
-    """A network of which no weight is zero, the last layer's included."""
-    torch.manual_seed(0)
-    network = build(arch, **options)
-    with torch.no_grad():
-        for parameter in network.parameters():
-            if parameter.dim() != 1 or parameter.numel() > 1:  # the slopes of PReLU stay
-                parameter.copy_(torch.randn_like(parameter) * parameter[0].numel() ** -0.5)
-    return network.eval()
-
-
-@pytest.mark.parametrize(("arch", "parameters"), [("ARCNN", 117_734), ("FastARCNN", 85_575)])
-def test_reference_networks_have_their_published_size(arch: str, parameters: int) -> None:
-    assert sum(p.numel() for p in build(arch).parameters()) == parameters
-
-
-@pytest.mark.parametrize(
-    ("arch", "options", "align", "radius"),
-    # ARCNN: 4 + 3 + 0 + 2. CarNet: pixel blocks of 4 times head, one pair and tail.
-    [("ARCNN", {}, 1, 9), ("CarNet", TINY, 16, 4 * (1 + 2 + 1)), ("FastARCNN", {}, 2, 14)],
-)
-def test_the_receptive_radius_is_that_of_the_layers(
-    arch: str, options: dict[str, Any], align: int, radius: int
-) -> None:
-    assert receptive_radius(build(arch, **options), align) == radius
-
-
-@pytest.mark.parametrize(("arch", "options"), ARCHITECTURES)
-@pytest.mark.parametrize("size", [(16, 16), (64, 96), (48, 32)], ids=str)
-@pytest.mark.parametrize("quality", [15, 98])
-def test_graphs_give_what_pytorch_gives(
-    arch: str, options: dict[str, Any], size: tuple[int, int], quality: int
-) -> None:
-    from onnxruntime import InferenceSession
-
-    network, told = random_network(arch, options), condition(quality, "4:2:0")
-    image = np.random.default_rng(0).random((1, *size, 3), np.float32)
-    feed = {"image": image} | ({"condition": told[None]} if arch == "CarNet" else {})
-    with torch.no_grad():
-        tensors = torch.from_numpy(image).permute(0, 3, 1, 2), torch.from_numpy(told)[None]
-        expected = (network(*tensors) * residual_scale(tensors[1])).permute(0, 2, 3, 1).numpy()
-        if arch == "CarNet":
-            expected *= fade(tensors[1]).numpy()
-    graph = to_onnx(network, told)
-    found = InferenceSession(graph.SerializeToString()).run(None, feed)[0]
-    assert np.abs(expected).max() > 1e-3
-    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5)
-    halved = halve_weights(graph).SerializeToString()
-    assert len(halved) < 0.7 * len(graph.SerializeToString())
-    np.testing.assert_allclose(InferenceSession(halved).run(None, feed)[0], expected, rtol=0, atol=1e-2)
-
-
-@pytest.mark.parametrize(("arch", "options"), ARCHITECTURES)
-def test_int8_graphs_move_bytes_and_stay_near(arch: str, options: dict[str, Any]) -> None:
-    from onnxruntime import InferenceSession
-
-    network, told = random_network(arch, options), condition(30, "4:2:0")
-    image = data.astronaut()[None, 100:148, 100:164]
-    more = {"condition": told[None]} if arch == "CarNet" else {}
-    feed = {"image": (image / 255).astype(np.float32)} | more
-    graph = to_onnx(network, told)
-    expected = InferenceSession(graph.SerializeToString()).run(None, feed)[0]
-    int8 = quantize(graph, [feed])
-    session = InferenceSession(int8.SerializeToString())  # without VNNI too: no sum may leave 16 bits
-    assert session.get_inputs()[0].type == "tensor(uint8)"
-    found = session.run(None, {"image": image} | more)[0]
-    assert np.sqrt(np.mean((found - expected) ** 2)) < 0.1 * expected.std()
-    # No value of the picture's size is a float but those that a convolution or a sum takes, and the residual.
-    widened = {node.output[0] for node in int8.graph.node if node.op_type == "DequantizeLinear"}
-    takers = {node.op_type for node in int8.graph.node if widened & set(node.input)}
-    assert takers <= {"Conv", "Add", "Relu", "LeakyRelu"}
-
-
-def test_no_two_products_of_bytes_leave_16_bits() -> None:
-    """Processors without VNNI add such pairs in 16 bits: u8 times s8, neighbours among the inputs."""
-    rng = np.random.default_rng(0)
-    for shape in ((24, 16, 3, 3), (16, 48, 1, 1), (16, 3, 9, 9)):
-        weight = rng.standard_t(3, shape).astype(np.float32)
-        levels = np.rint(weight / lattice_steps(weight)[:, None, None, None])
-        assert np.abs(levels).max() <= 127
-        assert np.abs(levels).max() > 60  # as fine as that allows
-        pairs = levels[:, ::2] + levels[:, 1::2] if shape[1] % 4 == 0 else 2 * levels
-        assert 255 * pairs.max() <= 2**15 - 1
-        assert 255 * pairs.min() >= -(2**15)
-
-
-@pytest.mark.parametrize(("arch", "options"), ARCHITECTURES)
-def test_a_rounding_network_errs_as_int8_does_and_learns_from_it(arch: str, options: dict[str, Any]) -> None:
-    from onnxruntime import InferenceSession
-
-    network, told = random_network(arch, options), condition(30, "4:2:0")
-    image = data.astronaut()[None, 100:164, 100:196]
-    more = {"condition": told[None]} if arch == "CarNet" else {}
-    graph = quantize(to_onnx(network, told), [{"image": (image / 255).astype(np.float32)} | more])
-    int8 = InferenceSession(graph.SerializeToString()).run(None, {"image": image} | more)[0]
-    inputs = torch.from_numpy(image / np.float32(255)).permute(0, 3, 1, 2), torch.from_numpy(told)[None]
-    exact = network(*inputs).detach()
-    round_activations(network, [inputs])
-    weights = dict(network.named_parameters())
-    residual = torch.func.functional_call(network, rounded_weights(network, weights), inputs)
-
-    exact, found = ((r * residual_scale(inputs[1])).detach().permute(0, 2, 3, 1).numpy() for r in (exact, residual))
-    errors = [np.sqrt(np.mean((rounded - exact) ** 2)) for rounded in (found, int8)]
-    assert 0.5 < errors[0] / errors[1] < 2
-    residual.square().mean().backward()
-    assert all(weight.grad is not None and weight.grad.abs().max() > 0 for weight in weights.values())
 
 
 @pytest.mark.parametrize("quality", [None, 10])
@@ -287,22 +176,10 @@ def test_a_killed_run_continues_from_its_checkpoint(
 
 
 def test_stages_that_others_start_from_are_not_exported(tmp_path: Path) -> None:
-    network = random_network("CarNet", TINY)
+    network = build("CarNet", **TINY)
     for recipe in (Recipe(epochs=1, label="first"), Recipe(epochs=1, start="first"), Recipe(epochs=1, quality=10)):
         checkpoint.save(tmp_path / f"{recipe.name}.safetensors", network.state_dict(), recipe, {})
     assert [path.stem for path in final_checkpoints(tmp_path)] == ["all", "q10"]
-
-
-def test_a_stage_may_add_blocks_that_do_nothing_at_first(tmp_path: Path) -> None:
-    small = random_network("CarNet", TINY)
-    weights = {f"{kind}.{k}": v.clone() for kind in ("network", "ema") for k, v in small.state_dict().items()}
-    checkpoint.save(tmp_path / "first.safetensors", weights, Recipe(options=TINY, epochs=1, label="first"), {})
-    recipe = Recipe(options=TINY | {"blocks": [3]}, epochs=1, start="first")
-    large = _Run(recipe, tmp_path / "all.safetensors", torch.device("cpu")).network
-    image, told = torch.rand(1, 3, 32, 32), torch.tensor([[500.0, 500, 1]])
-    assert sum(p.numel() for p in large.parameters()) > sum(p.numel() for p in small.parameters())
-    assert torch.allclose(large(image, told), small(image, told), atol=1e-6)
-    assert large.stages[0][2].first.weight.abs().max() > 0  # or no gradient would ever reach them
 
 
 @pytest.mark.parametrize(
@@ -331,6 +208,18 @@ def test_training_goes_on_from_no_other_network(tmp_path: Path, capsys: pytest.C
     arguments = ["train", "--recipe", str(MODELS / "car-s" / "recipe.toml"), "--images-dir", str(tmp_path)]
     assert main([*arguments, "--outputs-dir", str(tmp_path), "--shipped", "tenth"]) == 1
     assert "'tenth'; it goes with --recipe and is one of first," in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("asked", "used"), [("1", 1), ("1000", count_cores())])
+def test_threads_are_the_machine_s_whatever_the_recipe(
+    asked: str, used: int, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[int] = []
+    monkeypatch.setattr("torch.set_num_threads", seen.append)
+    (tmp_path / "recipe.toml").write_text('arch = "ARCNN"\nquality = 10\nepochs = 1\npatch = 16\nbatch = 6\n')
+    arguments = ["train", "--recipe", str(tmp_path / "recipe.toml"), "--images-dir", str(images)]
+    assert main([*arguments, "--outputs-dir", str(tmp_path), "--workers", "0", "--threads", asked]) == 0
+    assert seen == [used]
 
 
 def test_the_relative_loss_weighs_smooth_patches_like_rich_ones() -> None:

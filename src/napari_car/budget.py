@@ -5,7 +5,7 @@ from __future__ import annotations
 from napari_car.cards import ModelCard
 from napari_car.errors import InputError
 from napari_car.memory import parse_memory, resident, shortage
-from napari_car.tiling import fit_tiles
+from napari_car.tiling import fit_tiles, overlap
 
 WORKING_MEMORY = 64e6
 """For the tiles that are worked on at a time where no limit is set, bytes: what a run takes beyond picture, result and
@@ -14,8 +14,8 @@ libraries."""
 TILE_MEMORY = 32e6
 """For one tile where there is room for any, bytes; larger ones are no faster."""
 
-AROUND_PER_PX = {"int8": 32, "fp32": 36}
-"""Memory of a tile around the run of its model, bytes per pixel: what goes in, and the residual in floats twice."""
+AROUND_PER_PX = {"int8": 6, "fp32": 24}
+"""Memory of a tile around the run of its model, bytes per pixel: what goes in, and the residual."""
 
 HEADROOM = 32e6
 """What is kept free under a limit, bytes: for opening the model and for what allocators do not give back."""
@@ -57,21 +57,21 @@ def fit(
         If the least that works is more than the process may take.
     """
     bytes_per_px = card.bytes_per_px[precision] + AROUND_PER_PX[precision]
-    halo = -(-card.halo // align) * align
+    shared = overlap(card.halo, align)
     memory, tallest = WORKING_MEMORY, None
     if max_memory is not None:
         limit = parse_memory(max_memory)
         least = align if tile is None else tile
-        fixed = taken + HEADROOM + 2 * held_per_row * (least + halo)
-        if lack := shortage(fixed + bytes_per_px * (least + 2 * halo) ** 2, limit):
+        fixed = taken + HEADROOM + held_per_row * (2 * least + shared)
+        if lack := shortage(fixed + bytes_per_px * (least + shared) ** 2, limit):
             raise InputError(f"restoring the picture {lack}")
         room = limit - resident() - taken - HEADROOM
         if held_per_row:  # of two rows of tiles at a time; they may take a third
-            tallest = max(int(room / 3 / (2 * held_per_row)) - halo, align) // align * align
+            tallest = max(int(room / 3 / held_per_row - shared) // 2, align) // align * align
             room *= 2 / 3
         memory = min(room, threads * TILE_MEMORY)
     if tile is not None:
-        return tile, max(1, min(threads, int(memory / bytes_per_px / (tile + 2 * halo) ** 2)))
+        return tile, max(1, min(threads, int(memory / bytes_per_px / (tile + shared) ** 2)))
     side, at_once = fit_tiles(memory, bytes_per_px=bytes_per_px, halo=card.halo, align=align, at_once=threads)
     return side if tallest is None else min(side, tallest), at_once
 
@@ -91,5 +91,4 @@ def overhead(card: ModelCard, precision: str, threads: int) -> float:
     True
     """
     side, at_once = fit(card, precision, align=card.align, threads=threads)
-    halo = -(-card.halo // card.align) * card.align
-    return ((side + 2 * halo) / side) ** 2 / at_once
+    return ((side + overlap(card.halo, card.align)) / side) ** 2 / at_once

@@ -56,7 +56,7 @@ class ModelCard:
     kmac_per_px
         Multiply-accumulate operations, thousands per pixel of an RGB image.
     halo
-        How far beyond a cell of the ``align`` grid that cell's output depends on the image, px; measured at export.
+        How far beyond a cell (``tiling.cell``) that cell's output depends on the image, px; measured at export.
     align
         Grid on which tiles must start, px.
     bytes_per_px

@@ -20,7 +20,7 @@ from napari_car import providers
 from napari_car.budget import overhead
 from napari_car.cards import ModelCard
 from napari_car.jpeg.coding import Coding
-from napari_car.pixels import Planes
+from napari_car.pixels import Planes, Residual
 
 logger = logging.getLogger(__name__)
 
@@ -128,8 +128,8 @@ def _runner(card: ModelCard, candidate: Candidate) -> Callable[[], Planes]:
         feed["condition"] = np.array([[getattr(coding, name) for name in card.conditioning]], np.float32)
 
     def run() -> Planes:
-        residual: Planes = session.run(["residual"], feed)[0]
-        return residual
+        values, *lattice = session.run(None, feed)
+        return Residual(values[0], *map(float, lattice)).planes()
 
     return run
 

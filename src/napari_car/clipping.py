@@ -11,10 +11,7 @@ from napari_car.jpeg.coding import Coding
 from napari_car.jpeg.coefficients import Coefficients, plane_coefficients
 from napari_car.jpeg.consistency import TO_YCBCR, check_consistency, make_consistent
 from napari_car.pixels import LUMA, Array, Planes, to_planes
-from napari_car.tiling import Window
-
-BLOCK = 8
-"""Side of a block, px. Source: ITU-T T.81 A.1.1."""
+from napari_car.tiling import BLOCK, Window
 
 MARGIN = 1.5
 """How far inside its bounds a clipped coefficient is put where the result is rounded to 8 bits, grey levels."""

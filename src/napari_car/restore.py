@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from napari_car.budget import fit
-from napari_car.clipping import BLOCK, clip_residual
+from napari_car.clipping import clip_residual
 from napari_car.errors import InputError
 from napari_car.jpeg.coding import Coding
 from napari_car.overwriting import Target
@@ -23,6 +23,7 @@ from napari_car.pixels import (
     Array,
     Layout,
     Planes,
+    Residual,
     add_residual,
     check_range,
     cut,
@@ -34,9 +35,12 @@ from napari_car.pixels import (
 from napari_car.quality import Quality, find_codings
 from napari_car.session import Session, open_session
 from napari_car.steps import Steps, drain, side_by_side
-from napari_car.tiling import Tile, plan_tiles
+from napari_car.tiling import BLOCK, Tile, plan_tiles
 
 logger = logging.getLogger(__name__)
+
+BAND = 16_000
+"""Pixels of a tile that are finished at a time, so that they stay in the processor's cache from step to step."""
 
 
 class Options(TypedDict, total=False):
@@ -207,18 +211,21 @@ def restore_steps(
     shares: list[float] = []
 
     def restore_tile(picture: Array, target: Array, coding: Coding | None, tile: Tile) -> None:
-        window = tile.write.slices
-        degraded = picture[window]
         if coding is None:
-            residual = np.zeros((3, *degraded.shape[:2]), np.float32)
+            output = Residual(np.broadcast_to(np.float32(0), (*tile.read.shape, 3)))
         else:
-            seen = cut(picture, *tile.read, dtype=session.dtype)
-            residual = session.run(seen, coding)[tile.crop.slices].transpose(2, 0, 1)
-        residual = weigh(residual, luma, chroma, blend if isinstance(blend, float) else blend[window])
-        if coding is not None and is_consistent:
-            residual, share = clip_residual(degraded, residual, tile.write, coding, dtype=target.dtype, decoded=decoded)
-            shares.append(share)
-        add_residual(degraded, residual, target)
+            output = session.run(cut(picture, *tile.read, dtype=session.dtype), coding)
+        for band in tile.bands(BAND):
+            window = band.write.slices
+            degraded, top = picture[window], band.write.top - tile.write.top
+            residual = output.planes(*band.crop.slices)
+            residual = weigh(residual, luma, chroma, blend if isinstance(blend, float) else blend[window])
+            if coding is not None and is_consistent:
+                residual, share = clip_residual(
+                    degraded, residual, band.write, coding, dtype=target.dtype, decoded=decoded
+                )
+                shares.append(share)
+            add_residual(degraded, residual, target[top : top + len(degraded)])
 
     targets = [Target(picture, is_held_back=in_place) for picture in pictures(result)]
     jobs = (

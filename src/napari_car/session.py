@@ -14,13 +14,16 @@ from napari_car.cards import ModelCard, Weights, load_card
 from napari_car.choice import candidates, choose
 from napari_car.errors import InferenceError, InputError, ModelError
 from napari_car.jpeg.coding import Coding
-from napari_car.pixels import Array, Planes
+from napari_car.pixels import Array, Residual
 from napari_car.providers import PROVIDERS, check_provider, open_graph
 
 if TYPE_CHECKING:
     import onnxruntime
 
 logger = logging.getLogger(__name__)
+
+OUTPUTS = {"int8": ["residual", "step", "zero"], "fp32": ["residual"]}
+"""What graphs of each precision give: in int8 the residual as bytes, which stand for ``(byte - zero) * step``."""
 
 
 class Session:
@@ -56,7 +59,7 @@ class Session:
         """Of the pixels that ``run`` takes: uint8 for int8 networks, float32 in [0, 1] for the others."""
         return np.dtype(np.uint8 if self.precision == "int8" else np.float32)
 
-    def run(self, image: Array, coding: Coding) -> Planes:
+    def run(self, image: Array, coding: Coding) -> Residual:
         """Residual of one tile: what to add to ``image``, of full scale, to restore it.
 
         Parameters
@@ -68,8 +71,8 @@ class Session:
 
         Returns
         -------
-        np.ndarray
-            Shape (H, W, 3), float32.
+        Residual
+            Of the shape of the image.
 
         Raises
         ------
@@ -84,13 +87,13 @@ class Session:
             told = [getattr(coding, name) for name in self.card.conditioning]
             feed["condition"] = np.array([told], np.float32)
         try:
-            residual: Planes = session.run(["residual"], feed)[0][0]
+            values, *lattice = session.run(None, feed)
         except Exception as error:  # onnxruntime raises classes of its own and plain RuntimeError
             height, width = image.shape[:2]
             raise InferenceError(
                 f"model {self.card.id!r} failed on {self.provider!r} with a tile of {height}x{width} px: {error}"
             ) from error
-        return residual
+        return Residual(values[0], *map(float, lattice))
 
     def _open(self, weights: Weights) -> onnxruntime.InferenceSession:
         """The onnxruntime session of one set of weights, opened on first use."""
@@ -158,9 +161,10 @@ def _open_weights(card: ModelCard, weights: Weights, provider: str) -> onnxrunti
     expected = ["image", "condition"] if card.conditioning else ["image"]
     found = [node.name for node in session.get_inputs()]
     outputs = [node.name for node in session.get_outputs()]
-    if found != expected or outputs != ["residual"]:
+    given = OUTPUTS[weights.precision]
+    if found != expected or outputs != given:
         raise ModelError(
-            f"model {card.id!r}: {weights.file} maps {found} to {outputs}; by the card it is {expected} to ['residual']"
+            f"model {card.id!r}: {weights.file} maps {found} to {outputs}; by the card it is {expected} to {given}"
         )
     taken = "tensor(uint8)" if weights.precision == "int8" else "tensor(float)"
     if session.get_inputs()[0].type != taken:

@@ -9,6 +9,9 @@ from typing import NamedTuple
 
 from napari_car.errors import InputError
 
+BLOCK = 8
+"""Side of a block, px. Source: ITU-T T.81 A.1.1."""
+
 
 class Window(NamedTuple):
     """A rectangle of an image, px, bottom and right exclusive; it may reach beyond the image where that is padded."""
@@ -17,6 +20,11 @@ class Window(NamedTuple):
     left: int
     bottom: int
     right: int
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Height and width, px."""
+        return self.bottom - self.top, self.right - self.left
 
     @property
     def slices(self) -> tuple[slice, slice]:
@@ -33,6 +41,15 @@ class Tile(NamedTuple):
     read: Window
     write: Window
     crop: Window
+
+    def bands(self, px: int) -> Iterator[Tile]:
+        """The tile in strips of whole rows of blocks, of ``px`` pixels or one such row each, from top to bottom."""
+        rows = max(1, px // self.write.shape[1] // BLOCK) * BLOCK
+        for start in range(self.read.top, self.write.bottom, rows):
+            top, bottom = max(start, self.write.top), min(start + rows, self.write.bottom)
+            if top < bottom:
+                crop = self.crop._replace(top=top - self.read.top, bottom=bottom - self.read.top)
+                yield Tile(self.read, self.write._replace(top=top, bottom=bottom), crop)
 
 
 @dataclass(frozen=True)
@@ -71,8 +88,9 @@ def plan_tiles(
     """Cut an image into tiles whose outputs, trimmed, are those of the whole image.
 
     Every read window has one shape, starts on the grid of ``align`` px and holds ``halo`` px of context on each side of
-    what is written, except at the image's edge, where there is none to be had. Only the image's edges are padded, out
-    to the grid, and the same way for any tile size; windows then reach beyond the image.
+    what is written, except at the image's edge, where there is none to be had. What is written begins and ends on cells
+    of the grid (see ``cell``). Only the image's edges are padded, out to the grid, and the same way for any tile size;
+    windows then reach beyond the image.
 
     Parameters
     ----------
@@ -81,7 +99,7 @@ def plan_tiles(
     tile
         Side of what a tile in the middle of the image writes at most, px; rounded up to a multiple of ``align``.
     halo
-        How far beyond a cell of its grid the network's output depends on the image, px.
+        How far beyond a cell the network's output depends on the image, px.
     align
         The network's grid, px.
     phase
@@ -102,6 +120,7 @@ def plan_tiles(
     """
     if tile < 1:
         raise InputError(f"tile is {tile} px; it must be at least 1")
+    halo = round_up(halo, cell(align))
     rows, read_height = _spans(height, tile, halo, align, phase[0])
     columns, read_width = _spans(width, tile, halo, align, phase[1])
     return TilePlan(rows, columns, (read_height, read_width))
@@ -137,28 +156,49 @@ def fit_tiles(memory: float, *, bytes_per_px: int, halo: int, align: int, at_onc
     >>> fit_tiles(64e6, bytes_per_px=1000, halo=9, align=1, at_once=64)
     (45, 16)
     """
-    halo = -(-halo // align) * align
+    shared = overlap(halo, align)
     best, most = (align, 1), 0.0
     for count in range(1, at_once + 1):
         window = math.isqrt(int(memory / (count * bytes_per_px)))
-        tile = (window - 2 * halo) // align * align
+        tile = (window - shared) // align * align
         if tile < 1:
             break
-        share = (tile / (tile + 2 * halo)) ** 2
+        share = (tile / (tile + shared)) ** 2
         if count * share > most and (share >= 0.5 or count == 1):
             best, most = (tile, count), count * share
     return best
 
 
+def cell(align: int) -> int:
+    """Side of the squares of ``align`` px grid on whose edges tiles may meet, px: blocks of 8, or less by the grid."""
+    return math.gcd(align, BLOCK)
+
+
+def overlap(halo: int, align: int) -> int:
+    """How much of what neighbouring tiles read is common to both, px: a halo of each, out to the grid.
+
+    Examples
+    --------
+    >>> overlap(54, 16), overlap(62, 16), overlap(9, 1)
+    (112, 128, 18)
+    """
+    return round_up(2 * round_up(halo, cell(align)), align)
+
+
+def round_up(length: int, grid: int) -> int:
+    """The least multiple of ``grid`` that is not less than ``length``."""
+    return -(-length // grid) * grid
+
+
 def _spans(length: int, tile: int, halo: int, align: int, phase: int) -> tuple[tuple[tuple[int, int, int], ...], int]:
     """Spans of one axis and the length that each reads."""
     origin = -(-phase % align)  # of the first whole cell of the grid, at or before the image's edge
-    tile, halo, padded = (-(-n // align) * align for n in (tile, halo, length - origin))
-    read = min(padded, tile + 2 * halo)
+    tile, padded, shared = round_up(tile, align), round_up(length - origin, align), overlap(halo, align)
+    read = min(padded, tile + shared)
     count = 1 + -(-(padded - read) // tile)
     # As many tiles would cover more than there is: smaller ones overlap less.
-    read = -(-(padded + 2 * halo * (count - 1)) // (count * align)) * align
-    tile = read - 2 * halo
+    read = round_up(-(-(padded + shared * (count - 1)) // count), align)
+    tile = read - shared
     starts = [origin + min(i * tile, padded - read) for i in range(count)]
     edges = [0, *(start + halo for start in starts[1:]), length]
     return tuple(zip(starts, edges, edges[1:], strict=False)), read

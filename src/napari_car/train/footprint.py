@@ -11,12 +11,18 @@ import numpy as np
 
 from napari_car.providers import open_graph
 
-SIDE = 512
+SIDES = (384, 448, 512, 640, 768)
+"""Of tiles, px: onnxruntime's allocator leaves more or less of its memory unused by what sizes it meets."""
 
 
 def bytes_per_px(model: Path) -> int:
-    """Peak memory of a run beyond that of the opened session, bytes per pixel of a tile of 512 px squared."""
-    command = [sys.executable, "-m", __spec__.name, str(model)]
+    """Peak memory of a run beyond that of the opened session, bytes per pixel of a tile, the most of some sizes."""
+    return max(_bytes_per_px(model, side) for side in SIDES)
+
+
+def _bytes_per_px(model: Path, side: int) -> int:
+    """For tiles of one size, in a process of its own, which has not held any memory before."""
+    command = [sys.executable, "-m", __spec__.name, str(model), str(side)]
     return int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)  # noqa: S603
 
 
@@ -29,18 +35,20 @@ def _peak() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
-def _measure(model: str) -> int:
+def _measure(model: str, side: int) -> int:
     """Run a model a few times, as sessions do, on one thread."""
     session = open_graph(Path(model).read_bytes(), "cpu")
     dtype = np.uint8 if session.get_inputs()[0].type == "tensor(uint8)" else np.float32
-    feed = {"image": np.full((1, SIDE, SIDE, 3), 0.5).astype(dtype)}
+    feed = {
+        "image": np.ones((1, side, side, 3), dtype)
+    }  # made without a larger array, whose memory the run would reuse
     if len(session.get_inputs()) > 1:
         feed["condition"] = np.array([[500, 500, 1]], np.float32)
     before = _peak()
     for _ in range(3):
         session.run(None, feed)
-    return (_peak() - before) // SIDE**2
+    return -(-(_peak() - before) // side**2)
 
 
 if __name__ == "__main__":
-    print(_measure(sys.argv[1]))
+    print(_measure(sys.argv[1], int(sys.argv[2])))

@@ -1,6 +1,6 @@
 """Post-training quantization of a graph to int8: QDQ, 8-bit activations, weights per channel.
 
-The image goes in as bytes, and 8 bits are all that moves until the residual is widened at the very end.
+The image goes in as bytes and the residual comes out as bytes: 8 bits are all that moves.
 """
 
 from __future__ import annotations
@@ -147,12 +147,26 @@ def _with_bytes(model: onnx.ModelProto) -> onnx.ModelProto:
     first = next(node for node in nodes if node.input[0] == "image" and node.op_type == "QuantizeLinear")
     nodes.remove(first)
     _rename(nodes, first.output[0], "image")
-    image = next(value for value in model.graph.input if value.name == "image")
-    image.type.tensor_type.elem_type = TensorProto.UINT8
+    _give_bytes(model, nodes)
+    for value in (next(value for value in model.graph.input if value.name == "image"), model.graph.output[0]):
+        value.type.tensor_type.elem_type = TensorProto.UINT8
     del model.graph.node[:], model.graph.value_info[:]
     model.graph.node.extend(nodes)
     onnx.checker.check_model(model, full_check=True)
     return model
+
+
+def _give_bytes(model: onnx.ModelProto, nodes: list[onnx.NodeProto]) -> None:
+    """Let the residual go out as bytes, and beside it what they stand for: ``(byte - zero) * step``."""
+    wide = next(node for node in nodes if node.output[0] == "residual")
+    nodes.remove(wide)
+    values, step, zero = wide.input
+    nodes += [
+        helper.make_node("Identity", [values], ["residual"], name="give_residual"),
+        helper.make_node("Identity", [step], ["step"], name="give_step"),
+        helper.make_node("Cast", [zero], ["zero"], name="give_zero", to=TensorProto.FLOAT),
+    ]
+    model.graph.output.extend(helper.make_tensor_value_info(name, TensorProto.FLOAT, []) for name in ("step", "zero"))
 
 
 def _narrow_before(nodes: list[onnx.NodeProto], move: onnx.NodeProto) -> bool:

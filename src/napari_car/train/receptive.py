@@ -7,13 +7,14 @@ import copy
 import torch
 from torch import nn
 
+from napari_car.tiling import cell
 from napari_car.train.networks import MCU, CarNet
 
 
 def receptive_radius(network: nn.Module, align: int = 1) -> int:
-    """How far beyond a cell of its grid the output of that cell depends on the image, px.
+    """How far beyond a cell the output of that cell depends on the image, px, on a grid of ``align`` px.
 
-    This is the smallest halo that makes tiled output exact where tiles begin and end on a grid of ``align`` px.
+    This is the smallest halo that makes tiled output exact where tiles begin on the grid and meet at cells of it.
     Measured by the gradient of one cell's output, in a copy of the network whose weights are all positive: then
     no rectifier closes, nothing cancels, and a zero gradient means that there is no path.
     """
@@ -25,17 +26,18 @@ def receptive_radius(network: nn.Module, align: int = 1) -> int:
                 layer.bias.fill_(1) if layer.bias is not None else None
     side = 128
     while True:
-        radius = _reach(network, side, align)
+        square = cell(align)
+        radius = max(_reach(network, first, square, side) for first in range(side // 2, side // 2 + align, square))
         if radius < side // 2 - align:
             return radius
         side *= 2
 
 
-def _reach(network: nn.Module, side: int, align: int) -> int:
-    """Farthest column beyond the cell in the middle of a strip on which it depends; kernels are square."""
+def _reach(network: nn.Module, first: int, square: int, side: int) -> int:
+    """Farthest column beyond a cell that begins in column ``first`` on which it depends; kernels are square."""
     image = torch.zeros(1, 3, MCU, side, requires_grad=True)
     condition = torch.ones(1, 3) if isinstance(network, CarNet) else None
-    first, last = side // 2, side // 2 + align - 1
+    last = first + square - 1
     network(image, condition)[..., first : last + 1].sum().backward()
     assert image.grad is not None
     reached = image.grad.sum((0, 1, 2)).nonzero()

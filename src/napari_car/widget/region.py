@@ -43,7 +43,7 @@ class Region:
     def crop(self) -> tuple[slice, slice]:
         """Index of what is shown within what is read."""
         top, left = self.shown.top - self.read.top, self.shown.left - self.read.left
-        height, width = self.shown.bottom - self.shown.top, self.shown.right - self.shown.left
+        height, width = self.shown.shape
         return slice(top, top + height), slice(left, left + width)
 
 
