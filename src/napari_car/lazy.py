@@ -17,6 +17,7 @@ from napari_car.pixels import Array, layout, target_dtype
 from napari_car.restore import Options, restore
 from napari_car.session import Session, open_session
 from napari_car.steps import Steps
+from napari_car.tiling import round_up
 
 if TYPE_CHECKING:
     import dask.array as da
@@ -71,8 +72,8 @@ def restore_dask(array: Any, **options: Unpack[Options]) -> da.Array:
     # Blocks start on the grid of an uncropped picture and overlap by whole steps of it: each then sees what a tile of
     # the whole would. One step more than the halo, since a grid of another phase cuts its cells.
     grid = math.lcm(card.align, MCU)
-    depth = (-(-card.halo // grid) + 1) * grid
-    side = -(-max(BLOCK, depth) // grid) * grid
+    depth = round_up(card.halo, grid) + grid
+    side = round_up(max(BLOCK, depth), grid)
     sides = [_sides(length, side) for length in (whole.height, whole.width)]
     spatial = len(whole.stack)
     chunks = (*((1,) * length for length in whole.stack), *sides, *[(whole.channels,)] * bool(whole.channels))
