@@ -12,6 +12,7 @@ from napari.utils.notifications import notification_manager
 from qtpy.QtCore import QObject, QTimer
 
 from napari_car import InputError, Session, list_models
+from napari_car.pixels import Residual
 from napari_car.widget.dock import duration
 from napari_car.widget.form import MANUAL
 from napari_car.widget.job import Job
@@ -117,7 +118,7 @@ def test_the_event_loop_runs_on_while_a_large_layer_is_restored(open_dock, finis
 
 def test_showing_a_large_result_holds_the_loop_no_longer_than_adding_it(open_dock, finish, qtbot, monkeypatch) -> None:
     # The pixels alone are of interest here, not what is in them: a network that changes nothing is quick.
-    monkeypatch.setattr(Session, "run", lambda self, planes, coding: np.zeros_like(planes))
+    monkeypatch.setattr(Session, "run", lambda self, image, coding: Residual(np.zeros_like(image)))
     viewer, dock = open_dock(show=True)
     pixels = np.zeros((3000, 4000, 3), np.uint8)
     viewer.add_image(pixels, rgb=True, name="large")
