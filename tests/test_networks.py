@@ -25,7 +25,6 @@ from napari_car.train.rounding import round_activations, rounded_weights  # noqa
 
 TINY = {"unshuffle": 4, "widths": [16], "blocks": [1], "phase": 2}
 DEEP = {"unshuffle": 2, "widths": [4, 8, 12], "blocks": [1, 1, 2, 0.5, 1], "phase": 3}
-MODELS = Path(__file__).parent.parent / "models"
 ARCHITECTURES = [("ARCNN", {}), ("FastARCNN", {}), ("CarNet", TINY), ("CarNet", DEEP)]
 
 

@@ -34,9 +34,7 @@ from napari_car.train.recipe import Recipe, read_recipe  # noqa: E402
 from napari_car.train.shipped import unpack  # noqa: E402
 
 TINY = {"unshuffle": 4, "widths": [16], "blocks": [1], "phase": 2}
-DEEP = {"unshuffle": 2, "widths": [4, 8, 12], "blocks": [1, 1, 2, 0.5, 1], "phase": 3}
 MODELS = Path(__file__).parent.parent / "models"
-ARCHITECTURES = [("ARCNN", {}), ("FastARCNN", {}), ("CarNet", TINY), ("CarNet", DEEP)]
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ TILE_MEMORY = 32e6
 """For one tile where there is room for any, bytes; larger ones are no faster."""
 
 AROUND_PER_PX = {"int8": 6, "fp32": 24}
-"""Memory of a tile around the run of its model, bytes per pixel: what goes in, and the residual."""
+"""Memory of a tile around the run of its model, bytes per pixel: what goes in, twice where it is padded."""
 
 HEADROOM = 32e6
 """What is kept free under a limit, bytes: for opening the model and for what allocators do not give back."""

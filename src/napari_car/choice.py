@@ -128,8 +128,7 @@ def _runner(card: ModelCard, candidate: Candidate) -> Callable[[], Planes]:
         feed["condition"] = np.array([[getattr(coding, name) for name in card.conditioning]], np.float32)
 
     def run() -> Planes:
-        values, *lattice = session.run(None, feed)
-        return Residual(values[0], *map(float, lattice)).planes()
+        return Residual.of(session.run(None, feed)).planes()
 
     return run
 

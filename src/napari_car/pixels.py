@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,6 +36,12 @@ class Residual:
     values: Array
     step: float = 1.0
     zero: float = 0.0
+
+    @classmethod
+    def of(cls, outputs: Sequence[Array]) -> Residual:
+        """What the outputs of a graph say of one tile: the residual, and in int8 its step and zero."""
+        values, *lattice = outputs
+        return cls(values[0], *map(float, lattice))
 
     def planes(self, rows: slice = slice(None), columns: slice = slice(None)) -> Planes:
         """A window of it as floats, shape (3, h, w), of full scale."""

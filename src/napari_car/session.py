@@ -87,13 +87,13 @@ class Session:
             told = [getattr(coding, name) for name in self.card.conditioning]
             feed["condition"] = np.array([told], np.float32)
         try:
-            values, *lattice = session.run(None, feed)
+            outputs = session.run(None, feed)
         except Exception as error:  # onnxruntime raises classes of its own and plain RuntimeError
             height, width = image.shape[:2]
             raise InferenceError(
                 f"model {self.card.id!r} failed on {self.provider!r} with a tile of {height}x{width} px: {error}"
             ) from error
-        return Residual(values[0], *map(float, lattice))
+        return Residual.of(outputs)
 
     def _open(self, weights: Weights) -> onnxruntime.InferenceSession:
         """The onnxruntime session of one set of weights, opened on first use."""

@@ -120,7 +120,6 @@ def plan_tiles(
     """
     if tile < 1:
         raise InputError(f"tile is {tile} px; it must be at least 1")
-    halo = round_up(halo, cell(align))
     rows, read_height = _spans(height, tile, halo, align, phase[0])
     columns, read_width = _spans(width, tile, halo, align, phase[1])
     return TilePlan(rows, columns, (read_height, read_width))
@@ -170,7 +169,7 @@ def fit_tiles(memory: float, *, bytes_per_px: int, halo: int, align: int, at_onc
 
 
 def cell(align: int) -> int:
-    """Side of the squares of ``align`` px grid on whose edges tiles may meet, px: blocks of 8, or less by the grid."""
+    """Side of the squares between which tiles may meet on a grid of ``align`` px: blocks of 8, or what divides both."""
     return math.gcd(align, BLOCK)
 
 
@@ -200,5 +199,5 @@ def _spans(length: int, tile: int, halo: int, align: int, phase: int) -> tuple[t
     read = round_up(-(-(padded + shared * (count - 1)) // count), align)
     tile = read - shared
     starts = [origin + min(i * tile, padded - read) for i in range(count)]
-    edges = [0, *(start + halo for start in starts[1:]), length]
+    edges = [0, *(start + round_up(halo, cell(align)) for start in starts[1:]), length]
     return tuple(zip(starts, edges, edges[1:], strict=False)), read

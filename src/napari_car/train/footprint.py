@@ -39,9 +39,8 @@ def _measure(model: str, side: int) -> int:
     """Run a model a few times, as sessions do, on one thread."""
     session = open_graph(Path(model).read_bytes(), "cpu")
     dtype = np.uint8 if session.get_inputs()[0].type == "tensor(uint8)" else np.float32
-    feed = {
-        "image": np.ones((1, side, side, 3), dtype)
-    }  # made without a larger array, whose memory the run would reuse
+    # Made without a larger array, whose memory the run would take for its own.
+    feed = {"image": np.ones((1, side, side, 3), dtype)}
     if len(session.get_inputs()) > 1:
         feed["condition"] = np.array([[500, 500, 1]], np.float32)
     before = _peak()

@@ -24,9 +24,8 @@ def receptive_radius(network: nn.Module, align: int = 1) -> int:
             if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
                 layer.weight.fill_(1 / layer.weight[0].numel())
                 layer.bias.fill_(1) if layer.bias is not None else None
-    side = 128
+    side, square = 128, cell(align)
     while True:
-        square = cell(align)
         radius = max(_reach(network, first, square, side) for first in range(side // 2, side // 2 + align, square))
         if radius < side // 2 - align:
             return radius
