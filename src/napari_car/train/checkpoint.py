@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from napari_car.errors import FileError
 from napari_car.train.networks import build
 from napari_car.train.recipe import Recipe
+from napari_car.train.rounding import levels_by_place, without_levels
 
 
 def save(path: Path, tensors: dict[str, Tensor], recipe: Recipe, progress: dict[str, Any]) -> None:
@@ -49,8 +50,18 @@ def load_network(path: Path) -> tuple[nn.Module, Recipe]:
     """The network of a checkpoint with its averaged weights, ready to be exported, and its recipe."""
     tensors, recipe, _ = read(path)
     network = build(recipe.arch, **recipe.options)
-    network.load_state_dict({k.removeprefix("ema."): v for k, v in tensors.items() if k.startswith("ema.")})
+    network.load_state_dict(without_levels(_averaged(tensors)))
     return network.eval(), recipe
+
+
+def load_levels(path: Path) -> dict[str, tuple[float, int]]:
+    """Step and zero of the 8-bit levels that a network was trained with, by module; none where it was not rounded."""
+    return levels_by_place(_averaged(read(path)[0]))
+
+
+def _averaged(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The averaged state of the network."""
+    return {k.removeprefix("ema."): v for k, v in tensors.items() if k.startswith("ema.")}
 
 
 def optimizer_tensors(optimizers: list[torch.optim.Optimizer]) -> dict[str, Tensor]:

@@ -44,8 +44,9 @@ def export(checkpoints: list[Path], folder: Path, images: Path, summary: str | N
         network, recipe = checkpoint.load_network(path)
         recipes.append(recipe)
         graph = _checked_graph(network, recipe)
+        feeds = _calibration(images, recipe, isinstance(network, CarNet))
         files = {
-            "int8": quantize(graph, _calibration(images, recipe, isinstance(network, CarNet))),
+            "int8": quantize(graph, feeds, checkpoint.load_levels(path)),
             "fp32": halve_weights(graph),
         }
         for precision, model in files.items():

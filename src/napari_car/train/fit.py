@@ -24,7 +24,8 @@ from napari_car.train.muon import Muon
 from napari_car.train.networks import build, last_layer, residual_scale
 from napari_car.train.pool import Patches, find_pictures, load, split
 from napari_car.train.recipe import Recipe, degradation
-from napari_car.train.rounding import round_activations, rounded_weights
+from napari_car.train.revival import revive
+from napari_car.train.rounding import Levels, put_levels, round_activations, rounded_weights, without_levels
 
 logger = logging.getLogger(__name__)
 
@@ -58,8 +59,10 @@ def fit(
     torch.set_num_threads(threads)
     outputs.mkdir(parents=True, exist_ok=True)
     path = outputs / f"{recipe.name}.safetensors"
-    run = _Run(recipe, path, torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu")))
     training, held_out = split(find_pictures(images))
+    place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    validation = _Validation(held_out, recipe, place)
+    run = _Run(recipe, path, place, [(image, told) for image, _, told in validation.sets.values()])
     run.steps_per_epoch = math.ceil(len(training) / recipe.batch)
     if run.fraction >= 1:
         logger.info("%s is finished", path)
@@ -70,9 +73,6 @@ def fit(
         teacher=recipe.teacher,
     )  # fmt: skip
     loader = DataLoader(patches, batch_size=None, num_workers=workers, prefetch_factor=4 if workers else None)
-    validation = _Validation(held_out, recipe, run.device)
-    if recipe.rounded:
-        round_activations(run.network, [(image, told) for image, _, told in validation.sets.values()])
     with tqdm(total=100, unit="%", desc=recipe.name, bar_format="{l_bar}{bar}| {elapsed} {postfix}") as bar:
         for reference, degraded, conditions in loader:
             if run.fraction >= 1:
@@ -89,7 +89,7 @@ def fit(
 class _Run:
     """State of one training run: network, averaged weights, optimizers, clock."""
 
-    def __init__(self, recipe: Recipe, path: Path, device: torch.device) -> None:
+    def __init__(self, recipe: Recipe, path: Path, device: torch.device, inputs: list[tuple[Tensor, Tensor]]) -> None:
         torch.manual_seed(recipe.seed)
         self.recipe, self.path, self.device = recipe, path, device
         self.network = build(recipe.arch, **recipe.options).to(device)
@@ -100,11 +100,11 @@ class _Run:
         if path.exists():
             tensors, _, progress = checkpoint.read(path)
             self.step, self.minutes = progress["step"], progress["minutes"]
-            self.network.load_state_dict(_strip(tensors, "network."))
-        elif recipe.start is not None:
-            tensors, _, _ = checkpoint.read(path.with_name(f"{recipe.start}.safetensors"))
-            tensors = {k: v for k, v in tensors.items() if not k.startswith("optimizer.")}
-            self.network.load_state_dict(grown(self.network, _strip(tensors, "ema.")))
+            state = _strip(tensors, "network.")
+            put_levels(self.network, state)
+            self.network.load_state_dict(state)
+        else:
+            self._begin(inputs)
         self.average = {k: v.clone().float() for k, v in self.network.state_dict().items()}
         if path.exists():
             self.average = {k: v.to(device) for k, v in _strip(tensors, "ema.").items()}
@@ -120,6 +120,16 @@ class _Run:
         by_time = self.minutes / self.recipe.minutes if self.recipe.minutes else 0.0
         by_step = self.step / (self.recipe.epochs * self.steps_per_epoch) if self.recipe.epochs else 0.0
         return max(by_time, by_step)
+
+    def _begin(self, inputs: list[tuple[Tensor, Tensor]]) -> None:
+        """Bring the network to where its training starts."""
+        if self.recipe.start is not None:
+            tensors, _, _ = checkpoint.read(self.path.with_name(f"{self.recipe.start}.safetensors"))
+            self.network.load_state_dict(grown(self.network, without_levels(_strip(tensors, "ema."))))
+        if self.recipe.revive:
+            logger.info("%d channels begin anew", revive(self.network, inputs))
+        if self.recipe.rounded:
+            round_activations(self.network, inputs)
 
     def train(self, reference: Tensor, degraded: Tensor, conditions: Tensor) -> None:
         """Take one step on a batch of uint8 patches."""
@@ -233,18 +243,22 @@ def _loss(residual: Tensor, target: Tensor, kind: str) -> Tensor:
 
 
 def _optimizers(network: nn.Module, recipe: Recipe) -> list[torch.optim.Optimizer]:
-    """Muon for hidden convolutions and Adam for the rest, or Adam for all."""
-    last = {id(p) for p in last_layer(network).parameters()}
-    weights = [p for p in network.parameters() if p.dim() == 4 and id(p) not in last and p.shape[0] > 1]
-    hidden = {id(p) for p in weights}
+    """Muon for hidden convolutions and Adam for the rest, or Adam for all; Adam for levels."""
+    last = list(last_layer(network).parameters(recurse=False))
+    levels = [p for module in network.modules() if isinstance(module, Levels) for p in module.parameters()]
+    apart = {id(p) for p in last + levels}
+    others = [p for p in network.parameters() if id(p) not in apart]
     if recipe.optimizer == "muon":
-        rest = [p for p in network.parameters() if id(p) not in hidden]
-        return [Muon(weights, recipe.lr), torch.optim.Adam(rest, recipe.lr / 10)]
-    groups: list[dict[str, Any]] = [
-        {"params": [p for p in network.parameters() if id(p) not in last]},
-        {"params": [p for p in network.parameters() if id(p) in last], "lr": recipe.lr / 10},
-    ]
-    return [torch.optim.Adam(groups, recipe.lr)]
+        hidden = [p for p in others if p.dim() == 4 and p.shape[0] > 1]
+        known = {id(p) for p in hidden}
+        rest = [p for p in others if id(p) not in known] + last
+        muon: list[torch.optim.Optimizer] = [Muon(hidden, recipe.lr)]
+    else:
+        muon, rest = [], last
+    groups: list[dict[str, Any]] = [{"params": rest, "lr": recipe.lr / 10}, {"params": levels}]
+    if not muon:
+        groups.append({"params": others})
+    return [*muon, torch.optim.Adam([group for group in groups if group["params"]], recipe.lr)]
 
 
 def grown(network: nn.Module, weights: dict[str, Tensor]) -> dict[str, Tensor]:

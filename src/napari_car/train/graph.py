@@ -2,7 +2,8 @@
 
 Every graph maps ``image`` (1, H, W, 3) in [0, 1], and ``condition`` (1, 3) where the network is told one, to
 ``residual`` (1, H, W, 3), in full scale: what to add to the image. Colours come last, as they do in a picture and as
-8-bit convolutions like them.
+8-bit convolutions like them. What a module of the network gives is named after it, as "stages.0.1.relu", where the
+graph computes just that.
 """
 
 from __future__ import annotations
@@ -59,9 +60,9 @@ class Graph:
         """Another shape of the same order; 0 keeps the size of that axis, -1 is what remains."""
         return self.node("Reshape", x, self.constant(sizes, np.int64), output=output)
 
-    def channels_first(self, x: str) -> str:
+    def channels_first(self, x: str, output: str | None = None) -> str:
         """(1, H, W, C) as (1, C, H, W); onnxruntime undoes it before 8-bit convolutions."""
-        return self.node("Transpose", x, perm=[0, 3, 1, 2])
+        return self.node("Transpose", x, perm=[0, 3, 1, 2], output=output)
 
     def channels_last(self, x: str) -> str:
         """(1, C, H, W) as (1, H, W, C)."""
@@ -88,9 +89,9 @@ class Graph:
         blocks = self.node("Concat", *(self.reshape(row, -1, 1, 0, width) for row in rows), axis=1)
         return self.reshape(self.reshape(blocks, 1, -1, 0, width), 0, 0, -1, channels, output=output)
 
-    def leaky(self, x: str, prelu: nn.PReLU) -> str:
+    def leaky(self, x: str, prelu: nn.PReLU, output: str) -> str:
         """PReLU with one slope for the layer is LeakyRelu, which runs in int8."""
-        return self.node("LeakyRelu", x, alpha=float(prelu.weight.item()))
+        return self.node("LeakyRelu", x, output=output, alpha=float(prelu.weight.item()))
 
     def model(self, inputs: dict[str, list[Any]]) -> onnx.ModelProto:
         """The finished model; its output is the node named ``residual``."""
@@ -127,8 +128,9 @@ def to_onnx(network: nn.Module, condition: NDArray[np.float32]) -> onnx.ModelPro
 def _arcnn(graph: Graph, layers: nn.Sequential, scale: float) -> None:
     *convolutions, last = (layer for layer in layers if isinstance(layer, nn.Conv2d))
     x = graph.channels_first("image")
-    for convolution, slope in zip(convolutions, _slopes(layers), strict=True):
-        x = graph.leaky(graph.conv(x, convolution.weight, _bias(convolution)), slope)
+    for i, (convolution, slope) in enumerate(zip(convolutions, _slopes(layers), strict=True)):
+        x = graph.conv(x, convolution.weight, _bias(convolution), output=f"layers.{2 * i}")
+        x = graph.leaky(x, slope, output=f"layers.{2 * i + 1}")
     graph.slice(_last(graph, x, last.weight * scale, _bias(last) * scale), 0, 3, 3, output="residual")
 
 
@@ -136,18 +138,19 @@ def _fast_arcnn(graph: Graph, layers: nn.Sequential, scale: float) -> None:
     convolutions = [layer for layer in layers if isinstance(layer, nn.Conv2d)]
     weights = [polyphase(convolutions[0].weight), *(convolution.weight for convolution in convolutions[1:])]
     x = graph.unshuffle("image", 2)
-    for convolution, weight, slope in zip(convolutions, weights, _slopes(layers), strict=True):
-        x = graph.leaky(graph.conv(x, weight, _bias(convolution)), slope)
+    for i, (convolution, weight, slope) in enumerate(zip(convolutions, weights, _slopes(layers), strict=True)):
+        x = graph.conv(x, weight, _bias(convolution), output=f"layers.{2 * i}")
+        x = graph.leaky(x, slope, output=f"layers.{2 * i + 1}")
     last = cast(nn.ConvTranspose2d, layers[-1])
     x = _last(graph, x, polyphase_transposed(last.weight) * scale, _bias(last).repeat(4) * scale)
     graph.shuffle(x, 2, output="residual")
 
 
-def _last(graph: Graph, x: str, weight: Tensor, bias: Tensor) -> str:
+def _last(graph: Graph, x: str, weight: Tensor, bias: Tensor, output: str | None = None) -> str:
     """The last convolution, channels last; it makes at least 16 of them, since fewer take onnxruntime's slow way."""
     more = max(0, 16 - len(weight))
     weight, bias = (nn.functional.pad(values, [0] * (2 * values.dim() - 1) + [more]) for values in (weight, bias))
-    return graph.channels_last(graph.conv(x, weight, bias))
+    return graph.channels_last(graph.conv(x, weight, bias, output=output))
 
 
 def _slopes(layers: nn.Sequential) -> list[nn.PReLU]:
@@ -164,27 +167,30 @@ def _bias(layer: nn.Conv2d | nn.ConvTranspose2d) -> Tensor:
 def _carnet(graph: Graph, network: CarNet) -> None:
     side = network.unshuffle
     image = graph.unshuffle("image", side)
-    # The image and what is told of it go through convolutions of their own, whose sum is the head: weights of the few
-    # planes are large, and one scale for all would leave few of the 8 bits to those of the image.
     head = network.head
     weight = _colours_last(head.weight[:, : 3 * side**2], side, 1)
-    x = graph.node("Add", graph.conv(image, weight, torch.zeros(len(weight))), _told(graph, network))
+    seen = graph.conv(image, weight, torch.zeros(len(weight)), output="head.seen")
+    x = graph.node("Add", seen, _told(graph, network), output="head")
     skips: list[str] = []
     for i, stage in enumerate(network.stages):
         if i > len(network.downs):
-            up = cast(nn.Conv2d, network.ups[i - len(network.downs) - 1])
+            nth = i - len(network.downs) - 1
+            up = cast(nn.Conv2d, network.ups[nth])
             fine = up.out_channels // 4
-            x = graph.conv(x, _colours_last(up.weight, 2), _colours_last(_bias(up), 2))
-            x = graph.node("Add", graph.channels_first(graph.shuffle(graph.channels_last(x), 2, fine)), skips.pop())
-        for block in cast(Iterable[Block], stage):
-            inner = graph.node("Relu", graph.conv(x, block.first.weight, _bias(block.first)))
-            x = graph.node("Add", x, graph.conv(inner, block.second.weight, _bias(block.second)))
+            x = graph.conv(x, _colours_last(up.weight, 2), _colours_last(_bias(up), 2), output=f"ups.{nth}")
+            x = graph.channels_first(graph.shuffle(graph.channels_last(x), 2, fine))
+            x = graph.node("Add", x, skips.pop(), output=f"sums.{nth}")
+        for j, block in enumerate(cast(Iterable[Block], stage)):
+            name = f"stages.{i}.{j}"
+            inner = graph.node("Relu", graph.conv(x, block.first.weight, _bias(block.first)), output=f"{name}.relu")
+            residual = graph.conv(inner, block.second.weight, _bias(block.second), output=f"{name}.second")
+            x = graph.node("Add", x, residual, output=name)
         if i < len(network.downs):
             skips.append(x)
             down = cast(nn.Conv2d, network.downs[i])
-            x = graph.conv(x, down.weight, _bias(down), stride=2)
+            x = graph.conv(x, down.weight, _bias(down), stride=2, output=f"downs.{i}")
     tail = network.tail
-    x = _last(graph, x, _colours_last(tail.weight, side), _colours_last(_bias(tail), side))
+    x = _last(graph, x, _colours_last(tail.weight, side), _colours_last(_bias(tail), side), output="tail")
     graph.node("Mul", graph.shuffle(x, side), _residual_scale(graph), output="residual")
 
 
@@ -219,7 +225,7 @@ def _told(graph: Graph, network: CarNet) -> str:
         ends = (graph.constant([n], np.int64) for n in (0, side - 1))
         index = graph.node("Concat", next(ends), repeated, next(ends), axis=0)
         told = graph.node("Gather", told, index, axis=axis)
-    return graph.channels_first(told)
+    return graph.channels_first(told, output="head.told")
 
 
 def _scales(graph: Graph, count: int) -> str:

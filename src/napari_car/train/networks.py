@@ -117,6 +117,25 @@ class Sum(nn.Module):
         return x + y
 
 
+class Head(nn.Conv2d):
+    """The first convolution, 3x3: of pixels, and of what is told of them, each on its own, and the sum of both.
+
+    In 8 bits weights of the few planes that are told, which are large, would leave few levels to those of the pixels.
+    """
+
+    def __init__(self, pixels: int, planes: int, width: int) -> None:
+        super().__init__(pixels + planes, width, 3, padding=1)
+        self.seen, self.told = nn.Identity(), nn.Identity()
+
+    def forward(self, pixels: Tensor, planes: Tensor) -> Tensor:  # type: ignore[override]
+        """Shape (N, width, H, W) of tensors of shape (N, ..., H, W)."""
+        count = pixels.shape[1]
+        seen = functional.conv2d(pixels, self.weight[:, :count], padding=1)
+        told = functional.conv2d(planes, self.weight[:, count:], self.bias, padding=1)
+        total: Tensor = self.seen(seen) + self.told(told)
+        return total
+
+
 def _pairs(width: int, count: float) -> nn.Sequential:
     """Residual pairs in a row; the half of one has half the channels inside."""
     inner = [width] * int(count) + [width // 2] * (count % 1 > 0)
@@ -150,7 +169,7 @@ class CarNet(nn.Module):
         self.unshuffle = unshuffle
         period = MCU // unshuffle
         self.phase = nn.Parameter(torch.randn(1, phase, period, period))
-        self.head = nn.Conv2d(3 * unshuffle**2 + 3 + phase, widths[0], 3, padding=1)
+        self.head = Head(3 * unshuffle**2, 3 + phase, widths[0])
         self.stages = nn.ModuleList(
             _pairs(widths[min(i, len(blocks) - 1 - i)], count) for i, count in enumerate(blocks)
         )
@@ -175,7 +194,7 @@ class CarNet(nn.Module):
         period = MCU // self.unshuffle
         planes = condition_planes(condition)[:, :, None, None].expand(-1, -1, height, width)
         phase = self.phase_planes().repeat(n, 1, height // period, width // period)
-        x = self.head(torch.cat([x, planes, phase], dim=1))
+        x = self.head(x, torch.cat([planes, phase], dim=1))
         skips: list[Tensor] = []
         for i, stage in enumerate(self.stages):
             if i > len(self.downs):

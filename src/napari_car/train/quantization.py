@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -44,8 +44,13 @@ MOVES = ("Reshape", "Transpose", "Gather", "Slice", "Concat")
 """Operators that move values and leave them as they are, so that bytes may pass."""
 
 
-def quantize(model: onnx.ModelProto, feeds: list[Feed], percentile: float = PERCENTILE) -> onnx.ModelProto:
-    """Quantize ``model`` with ranges of activations seen on ``feeds``.
+def quantize(
+    model: onnx.ModelProto,
+    feeds: list[Feed],
+    levels: Mapping[str, tuple[float, int]] | None = None,
+    percentile: float = PERCENTILE,
+) -> onnx.ModelProto:
+    """Quantize ``model`` with the levels that it was trained with, or ranges of activations seen on ``feeds``.
 
     Parameters
     ----------
@@ -53,8 +58,10 @@ def quantize(model: onnx.ModelProto, feeds: list[Feed], percentile: float = PERC
         A float graph of ``graph.to_onnx``.
     feeds
         Inputs by name; the image of each shape (1, 3, H, W).
+    levels
+        Step and zero of an activation, by its name in the graph.
     percentile
-        Share of activations that a range holds, in percent.
+        Share of other activations that a range holds, in percent.
     """
     image = next(node for node in model.graph.node if node.op_type == "Conv").input[0]
     logging.getLogger().setLevel(logging.ERROR)  # the quantizer gives advice through the root logger
@@ -68,7 +75,7 @@ def quantize(model: onnx.ModelProto, feeds: list[Feed], percentile: float = PERC
             nodes_to_exclude=[TOLD],
             extra_options={
                 "CalibPercentile": percentile, "ActivationSymmetric": False, "DedicatedQDQPair": False,
-                "TensorQuantOverrides": {image: [BYTE]} | _lattices(model),
+                "TensorQuantOverrides": {image: [BYTE]} | _lattices(model) | _levels(levels or {}),
             },
         )  # fmt: skip
         return _with_bytes(onnx.load(target))
@@ -96,6 +103,14 @@ def _lattices(model: onnx.ModelProto) -> dict[str, list[dict[str, Any]]]:
             for step in lattice_steps(constants[node.input[1]])
         ]
         for node in convolutions
+    }
+
+
+def _levels(levels: Mapping[str, tuple[float, int]]) -> dict[str, list[dict[str, Any]]]:
+    """Levels of activations, as the quantizer wants to be told."""
+    return {
+        name: [{"scale": np.array(step, np.float32), "zero_point": np.array(zero, np.uint8)}]
+        for name, (step, zero) in levels.items()
     }
 
 

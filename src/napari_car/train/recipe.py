@@ -39,6 +39,8 @@ class Recipe:
         Name of the weights of the same recipe that these start from, such as "q10"; of a network with fewer blocks too.
     double, grey, fine, clean
         Shares of crops compressed twice, as grey pictures, at qualities from 85 up, and not at all.
+    revive
+        Whether channels that have died begin anew first (``revival``).
     rounded
         Whether the network rounds as its int8 graph will while it trains: a last stage, in float32.
     label
@@ -65,6 +67,7 @@ class Recipe:
     grey: float = Degradation.grey
     fine: float = Degradation.fine
     clean: float = Degradation.clean
+    revive: bool = False
     rounded: bool = False
     label: str | None = None
 

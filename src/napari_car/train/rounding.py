@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
@@ -33,26 +34,91 @@ def rounded_weights(network: nn.Module, weights: dict[str, Tensor]) -> dict[str,
     return result
 
 
+class Levels(nn.Module):
+    """The 256 levels of an activation, zero among them; how far apart they are is learned.
+
+    Source: Esser et al., "Learned step size quantization", ICLR 2020, equations 1 and 3, by the logarithm of the step.
+
+    Parameters
+    ----------
+    low, high
+        The range that they cover at first.
+    """
+
+    zero: Tensor
+
+    def __init__(self, low: float = 0.0, high: float = 1.0) -> None:
+        super().__init__()
+        step = max(high - low, 1e-6) / 255
+        self.log_step = nn.Parameter(torch.tensor(math.log(step)))
+        self.register_buffer("zero", torch.tensor(float(round(-low / step))))
+
+    def forward(self, values: Tensor) -> Tensor:
+        """Each value at the level next to it."""
+        levels = self.log_step.exp(), self.zero.to(torch.int32)
+        rounded: Tensor = _Round.apply(values, *levels)  # type: ignore[no-untyped-call]
+        return rounded
+
+
+class _Round(torch.autograd.Function):
+    """Rounding to levels; gradients pass it where values are within the levels, and reach the step everywhere."""
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor, step: Tensor, zero: Tensor) -> Tensor:
+        rounded = torch.fake_quantize_per_tensor_affine(values, step, zero, 0, 255)
+        ctx.save_for_backward(values, rounded, step, zero)
+        return rounded
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None]:
+        values, rounded, step, zero = ctx.saved_tensors
+        inside = (values >= -zero * step) & (values <= (255 - zero) * step)
+        by_step = gradient * (rounded - values * inside)
+        return gradient * inside, by_step.sum() / step, None
+
+
 @torch.no_grad()
 def round_activations(network: nn.Module, inputs: Iterable[tuple[Tensor, Tensor]]) -> None:
-    """Let the network round its activations to 8 bits from now on, in the ranges that they have on ``inputs``.
+    """Let the network round its activations to 8 bits from now on, at first in the ranges that they have on ``inputs``.
 
     Parameters
     ----------
     network
-        Of ``networks.ARCHITECTURES``; what it computes changes, its parameters do not.
+        Of ``networks.ARCHITECTURES``; what it computes changes, and the levels of its activations join its parameters.
     inputs
         Image (N, 3, H, W) and condition (N, 3), as the network takes them.
     """
     ranges: dict[nn.Module, tuple[float, float]] = {}
-    places = list(_places(network))
-    watching = [place.register_forward_hook(_watch(ranges)) for place in places]
+    watching = [place.register_forward_hook(_watch(ranges)) for place in _places(network)]
     for image, told in inputs:
         network(image, told)
     for hook in watching:
         hook.remove()
-    for place in places:
-        place.register_forward_hook(_rounding(*ranges[place]))
+    for place, (low, high) in ranges.items():
+        _put(place, Levels(low, high))
+
+
+def put_levels(network: nn.Module, state: Mapping[str, Tensor]) -> None:
+    """Let the network round where ``state``, of a network that does, has levels; they are not loaded yet."""
+    for name in state:
+        place, is_level, _ = name.partition(".levels.log_step")
+        if is_level:
+            _put(network.get_submodule(place), Levels())
+
+
+def without_levels(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The weights of a network alone, of its state."""
+    return {name: value for name, value in state.items() if ".levels." not in name}
+
+
+def levels_by_place(state: Mapping[str, Tensor]) -> dict[str, tuple[float, int]]:
+    """Step and zero of the levels in the state of a network, by the name of the module whose output they are for."""
+    return {
+        place: (state[name].exp().item(), int(state[f"{place}.levels.zero"].item()))
+        for name in state
+        for place, is_level, _ in [name.partition(".levels.log_step")]
+        if is_level
+    }
 
 
 def _places(network: nn.Module) -> Iterable[nn.Module]:
@@ -62,6 +128,12 @@ def _places(network: nn.Module) -> Iterable[nn.Module]:
         is_container = module is network or isinstance(module, nn.Sequential | nn.ModuleList)
         if not is_container and module not in rectified:
             yield module
+
+
+def _put(place: nn.Module, levels: Levels) -> None:
+    """Let a module's output be rounded."""
+    place.add_module("levels", levels.to(next(iter(place.parameters()), torch.empty(0)).device))
+    place.register_forward_hook(lambda module, _, output: module.levels(output))
 
 
 def _watch(ranges: dict[nn.Module, tuple[float, float]]) -> Any:
@@ -74,17 +146,6 @@ def _watch(ranges: dict[nn.Module, tuple[float, float]]) -> Any:
         ranges[module] = min(low, before[0]), max(high, before[1])
 
     return watch
-
-
-def _rounding(low: float, high: float) -> Any:
-    """A hook that rounds the module's output to the 256 levels of a range, zero among them."""
-    step = max(high - low, 1e-6) / 255
-    zero = round(-low / step)
-
-    def rounding(_: nn.Module, __: Any, output: Tensor) -> Tensor:
-        return torch.fake_quantize_per_tensor_affine(output, step, zero, 0, 255)
-
-    return rounding
 
 
 def _seeing(weight: Tensor, area: int) -> Tensor:
