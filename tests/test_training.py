@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -171,6 +172,33 @@ def test_a_killed_run_continues_from_its_checkpoint(
     steps.clear()
     fit(longer, images, tmp_path, device="cpu", workers=0)
     assert not steps  # a finished run is left as it is
+
+
+def test_a_rounded_stage_keeps_its_levels_through_a_stop_and_into_the_graph(images: Path, tmp_path: Path) -> None:
+    import onnx
+    from onnx import numpy_helper
+
+    recipe = Recipe(options=TINY, epochs=2, patch=32, batch=4, revive=True, label="first")
+    fit(recipe, images, tmp_path, device="cpu", workers=0)
+    rounded = Recipe(options=TINY, epochs=3, patch=32, batch=4, start="first", rounded=True)
+    fit(rounded, images, tmp_path, device="cpu", workers=0)
+    path = fit(replace(rounded, epochs=6), images, tmp_path, device="cpu", workers=0)
+    tensors, _, progress = checkpoint.read(path)
+    assert progress["step"] == 12  # two steps an epoch
+    levels = checkpoint.load_levels(path)
+    assert {"head", "head.seen", "head.told", "stages.0.0.relu", "stages.0.0", "tail"} < set(levels)
+    steps = {name: tensors[f"network.{name}.levels.log_step"].exp().item() for name in levels}
+    assert any(abs(steps[name] / step - 1) > 1e-6 for name, (step, _) in levels.items())  # they learn: the mean lags
+
+    export([path], tmp_path / "tiny", images)
+    graph = onnx.load(tmp_path / "tiny" / "all.int8.onnx").graph
+    constants = {constant.name: numpy_helper.to_array(constant) for constant in graph.initializer}
+    for name, (step, zero) in levels.items():
+        assert constants[f"{name}_scale"] == pytest.approx(step, rel=1e-6)
+        assert constants[f"{name}_zero_point"] == zero
+
+    again = Recipe(options=TINY, epochs=1, patch=32, batch=4, start="all", label="next")  # goes on without them
+    assert not checkpoint.load_levels(fit(again, images, tmp_path, device="cpu", workers=0))
 
 
 def test_stages_that_others_start_from_are_not_exported(tmp_path: Path) -> None:

@@ -6,8 +6,9 @@ import csv
 import logging
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,8 @@ logger = logging.getLogger(__name__)
 SAVE_SECONDS = 45.0
 VALIDATE_SECONDS = 300.0
 WARM_UP = 100
+SEEN = 8
+"""Batches by which ranges of activations and dead channels are told."""
 EASY = 0.3
 """Square error that is added to that of a JPEG patch before others are taken relative to it; 1 is the mean over all."""
 VALIDATION_QUALITIES = (10, 20, 40, 80, 95)
@@ -60,9 +63,7 @@ def fit(
     outputs.mkdir(parents=True, exist_ok=True)
     path = outputs / f"{recipe.name}.safetensors"
     training, held_out = split(find_pictures(images))
-    place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    validation = _Validation(held_out, recipe, place)
-    run = _Run(recipe, path, place, [(image, told) for image, _, told in validation.sets.values()])
+    run = _Run(recipe, path, torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu")))
     run.steps_per_epoch = math.ceil(len(training) / recipe.batch)
     if run.fraction >= 1:
         logger.info("%s is finished", path)
@@ -72,6 +73,9 @@ def fit(
         seed=recipe.seed + 1000 * run.step, augment=recipe.augment, in_memory=recipe.in_memory,
         teacher=recipe.teacher,
     )  # fmt: skip
+    if run.step == 0:
+        run.begin(patches)
+    validation = _Validation(held_out, recipe, run.device)
     loader = DataLoader(patches, batch_size=None, num_workers=workers, prefetch_factor=4 if workers else None)
     with tqdm(total=100, unit="%", desc=recipe.name, bar_format="{l_bar}{bar}| {elapsed} {postfix}") as bar:
         for reference, degraded, conditions in loader:
@@ -89,7 +93,7 @@ def fit(
 class _Run:
     """State of one training run: network, averaged weights, optimizers, clock."""
 
-    def __init__(self, recipe: Recipe, path: Path, device: torch.device, inputs: list[tuple[Tensor, Tensor]]) -> None:
+    def __init__(self, recipe: Recipe, path: Path, device: torch.device) -> None:
         torch.manual_seed(recipe.seed)
         self.recipe, self.path, self.device = recipe, path, device
         self.network = build(recipe.arch, **recipe.options).to(device)
@@ -103,16 +107,30 @@ class _Run:
             state = _strip(tensors, "network.")
             put_levels(self.network, state)
             self.network.load_state_dict(state)
-        else:
-            self._begin(inputs)
-        self.average = {k: v.clone().float() for k, v in self.network.state_dict().items()}
-        if path.exists():
-            self.average = {k: v.to(device) for k, v in _strip(tensors, "ema.").items()}
-        self.optimizers = _optimizers(self.network, recipe)
-        self.rates = [[group["lr"] for group in o.param_groups] for o in self.optimizers]
-        checkpoint.restore_optimizers(self.optimizers, tensors)
+        elif recipe.start is not None:
+            before, _, _ = checkpoint.read(path.with_name(f"{recipe.start}.safetensors"))
+            self.network.load_state_dict(grown(self.network, without_levels(_strip(before, "ema."))))
+        self._follow(tensors)
         self.started = time.monotonic() - 60 * self.minutes
         self.saved = self.logged = time.monotonic()
+
+    def begin(self, patches: Iterable[tuple[Tensor, Tensor, Tensor]]) -> None:
+        """What a recipe does to the network before the first step, by what it makes of the first batches."""
+        batches = (_inputs(r, d, c, self.device) for r, d, c in islice(patches, SEEN))
+        seen = [(image, told) for image, _, told in batches]
+        if self.recipe.revive:
+            logger.info("%d channels begin anew", revive(self.network, seen))
+        if self.recipe.rounded:
+            round_activations(self.network, seen)
+        self._follow({})
+
+    def _follow(self, tensors: dict[str, Tensor]) -> None:
+        """Averages and optimizers of the weights, as they were in a checkpoint, or anew."""
+        averages = _strip(tensors, "ema.") or self.network.state_dict()
+        self.average = {name: value.to(self.device, torch.float32, copy=True) for name, value in averages.items()}
+        self.optimizers = _optimizers(self.network, self.recipe)
+        self.rates = [[group["lr"] for group in o.param_groups] for o in self.optimizers]
+        checkpoint.restore_optimizers(self.optimizers, tensors)
 
     @property
     def fraction(self) -> float:
@@ -120,16 +138,6 @@ class _Run:
         by_time = self.minutes / self.recipe.minutes if self.recipe.minutes else 0.0
         by_step = self.step / (self.recipe.epochs * self.steps_per_epoch) if self.recipe.epochs else 0.0
         return max(by_time, by_step)
-
-    def _begin(self, inputs: list[tuple[Tensor, Tensor]]) -> None:
-        """Bring the network to where its training starts."""
-        if self.recipe.start is not None:
-            tensors, _, _ = checkpoint.read(self.path.with_name(f"{self.recipe.start}.safetensors"))
-            self.network.load_state_dict(grown(self.network, without_levels(_strip(tensors, "ema."))))
-        if self.recipe.revive:
-            logger.info("%d channels begin anew", revive(self.network, inputs))
-        if self.recipe.rounded:
-            round_activations(self.network, inputs)
 
     def train(self, reference: Tensor, degraded: Tensor, conditions: Tensor) -> None:
         """Take one step on a batch of uint8 patches."""
