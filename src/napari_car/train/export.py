@@ -24,6 +24,7 @@ from napari_car.train.pool import find_pictures, load, split
 from napari_car.train.quantization import Feed, quantize
 from napari_car.train.receptive import receptive_radius
 from napari_car.train.recipe import Recipe, degradation
+from napari_car.train.rounding import widened
 
 CALIBRATION_CROPS = 48
 
@@ -46,7 +47,7 @@ def export(checkpoints: list[Path], folder: Path, images: Path, summary: str | N
         graph = _checked_graph(network, recipe)
         feeds = _calibration(images, recipe, isinstance(network, CarNet))
         files = {
-            "int8": quantize(graph, feeds, checkpoint.load_levels(path)),
+            "int8": quantize(graph, feeds, widened(network, checkpoint.load_levels(path))),
             "fp32": halve_weights(graph),
         }
         for precision, model in files.items():
