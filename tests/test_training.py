@@ -32,7 +32,6 @@ from napari_car.train.fit import _loss, _Run, fit  # noqa: E402
 from napari_car.train.networks import build, residual_scale  # noqa: E402
 from napari_car.train.pool import Patches  # noqa: E402
 from napari_car.train.recipe import Recipe, read_recipe  # noqa: E402
-from napari_car.train.rounding import HEADROOM  # noqa: E402
 from napari_car.train.shipped import unpack  # noqa: E402
 
 TINY = {"unshuffle": 4, "widths": [16], "blocks": [1], "phase": 2}
@@ -181,7 +180,7 @@ def test_a_rounded_stage_keeps_its_levels_through_a_stop_and_into_the_graph(imag
 
     recipe = Recipe(options=TINY, epochs=2, patch=32, batch=4, revive=True, label="first")
     fit(recipe, images, tmp_path, device="cpu", workers=0)
-    rounded = Recipe(options=TINY, epochs=3, patch=32, batch=4, start="first", rounded=True)
+    rounded = Recipe(options=TINY, epochs=3, patch=32, batch=4, start="first", rounded=True, headroom=1.5)
     fit(rounded, images, tmp_path, device="cpu", workers=0)
     path = fit(replace(rounded, epochs=6), images, tmp_path, device="cpu", workers=0)
     tensors, _, progress = checkpoint.read(path)
@@ -195,7 +194,7 @@ def test_a_rounded_stage_keeps_its_levels_through_a_stop_and_into_the_graph(imag
     graph = onnx.load(tmp_path / "tiny" / "all.int8.onnx").graph
     constants = {constant.name: numpy_helper.to_array(constant) for constant in graph.initializer}
     for name, (step, zero) in levels.items():
-        assert constants[f"{name}_scale"] == pytest.approx(step * (HEADROOM if name == "tail" else 1), rel=1e-6)
+        assert constants[f"{name}_scale"] == pytest.approx(step * (1.5 if name == "tail" else 1), rel=1e-6)
         assert constants[f"{name}_zero_point"] == zero
 
     again = Recipe(options=TINY, epochs=1, patch=32, batch=4, start="all", label="next")  # goes on without them

@@ -47,7 +47,7 @@ def export(checkpoints: list[Path], folder: Path, images: Path, summary: str | N
         graph = _checked_graph(network, recipe)
         feeds = _calibration(images, recipe, isinstance(network, CarNet))
         files = {
-            "int8": quantize(graph, feeds, widened(network, checkpoint.load_levels(path))),
+            "int8": quantize(graph, feeds, widened(network, checkpoint.load_levels(path), recipe.headroom)),
             "fp32": halve_weights(graph),
         }
         for precision, model in files.items():

@@ -43,6 +43,10 @@ class Recipe:
         Whether channels that have died begin anew first (``revival``).
     rounded
         Whether the network rounds as its int8 graph will while it trains: a last stage, in float32.
+    headroom
+        What the ranges of a rounded network are widened by in the graph, behind its coarsest scale: they are learned on
+        patches, and coloured edges of whole pictures leave them at the better qualities of 4:2:0, where colours err
+        many times as far as anything else. More costs precision everywhere.
     label
         Name of the weights, where it is not to follow from ``quality``: a first stage that others start from.
     """
@@ -69,6 +73,7 @@ class Recipe:
     clean: float = Degradation.clean
     revive: bool = False
     rounded: bool = False
+    headroom: float = 1.0
     label: str | None = None
 
     @property

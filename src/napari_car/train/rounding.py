@@ -15,14 +15,6 @@ from napari_car.train.quantization import LEVELS, PERCENTILE, balance, lattice_s
 CLIPPED = 1 - PERCENTILE / 100
 """Share of activations beyond either end of their range, as for calibration."""
 
-HEADROOM = 1.5
-"""What ranges behind the coarsest scale are widened by in the graph.
-
-They are learned on patches. Coloured edges of whole pictures leave them at the better qualities of 4:2:0, where colours
-err many times as far as anything else; by that 42 training pictures lost 0.064 and 0.104 dB at quality 50 and 95 with
-``car-l``; with this they lose 0.047 and 0.067, and at quality 10 0.026 where it was 0.021.
-"""
-
 SAMPLED = 200_000
 """Values of an activation that its range is taken from, each time it is seen."""
 
@@ -129,14 +121,16 @@ def levels_by_place(state: Mapping[str, Tensor]) -> dict[str, tuple[float, int]]
     }
 
 
-def widened(network: nn.Module, levels: Mapping[str, tuple[float, int]]) -> dict[str, tuple[float, int]]:
-    """Levels as a graph gets them: those behind the coarsest scale of a network with ``HEADROOM``."""
+def widened(
+    network: nn.Module, levels: Mapping[str, tuple[float, int]], headroom: float
+) -> dict[str, tuple[float, int]]:
+    """Levels as a graph gets them: those behind the coarsest scale ``headroom`` times as far apart."""
     if not isinstance(network, CarNet):
         return dict(levels)
     coarsest = len(network.downs)
     behind = ("sums.", "tail", *(f"stages.{i}." for i in range(coarsest + 1, len(network.stages))))
     return {
-        place: (step * (HEADROOM if place.startswith(behind) else 1), zero) for place, (step, zero) in levels.items()
+        place: (step * (headroom if place.startswith(behind) else 1), zero) for place, (step, zero) in levels.items()
     }
 
 
