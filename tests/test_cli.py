@@ -85,7 +85,7 @@ def test_sixteen_bits_are_sixteen(suffix: str, file: Path) -> None:
         assert output.read_bytes()[24] == 16  # bit depth in IHDR; PNG specification, 11.2.2
     pixels = read_image(output).pixels
     assert pixels.dtype == np.uint16
-    assert (pixels % 257 != 0).mean() > 0.9
+    assert (pixels % 257 != 0).mean() > 0.5  # all would be multiples, if bits were lost; some are, unchanged
 
 
 def test_metadata_goes_along(tmp_path: Path, reference: Any, to_jpeg: Callable[..., bytes]) -> None:

@@ -79,7 +79,8 @@ def test_dtypes_agree_on_the_result(source: str, target: str, photo: Array, sess
 
 def test_more_bits_than_the_input_had_are_used(photo: Array, session: Session) -> None:
     restored = restore(photo, quality=20, session=session, dtype="uint16")
-    assert (restored % 257 != 0).mean() > 0.9  # a multiple of 257 is a value of 8 bits
+    # A multiple of 257 is a value of 8 bits: all would be, if bits were lost; some are, where nothing is added.
+    assert (restored % 257 != 0).mean() > 0.5
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
