@@ -188,5 +188,6 @@ def test_a_stage_may_add_blocks_that_do_nothing_at_first(tmp_path: Path) -> None
     large = _Run(recipe, tmp_path / "all.safetensors", torch.device("cpu")).network
     image, told = torch.rand(1, 3, 32, 32), torch.tensor([[500.0, 500, 1]])
     assert sum(p.numel() for p in large.parameters()) > sum(p.numel() for p in small.parameters())
-    assert torch.allclose(large(image, told), small(image, told), atol=1e-5)
+    small.to(memory_format=torch.channels_last)  # as training has it: sums of the same order
+    assert torch.allclose(large(image, told), small(image, told), atol=1e-6)
     assert large.stages[0][2].first.weight.abs().max() > 0  # or no gradient would ever reach them
