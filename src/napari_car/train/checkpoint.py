@@ -50,18 +50,18 @@ def load_network(path: Path) -> tuple[nn.Module, Recipe]:
     """The network of a checkpoint with its averaged weights, ready to be exported, and its recipe."""
     tensors, recipe, _ = read(path)
     network = build(recipe.arch, **recipe.options)
-    network.load_state_dict(without_levels(_averaged(tensors)))
+    network.load_state_dict(without_levels(strip(tensors, "ema.")))
     return network.eval(), recipe
 
 
 def load_levels(path: Path) -> dict[str, tuple[float, int]]:
     """Step and zero of the 8-bit levels that a network was trained with, by module; none where it was not rounded."""
-    return levels_by_place(_averaged(read(path)[0]))
+    return levels_by_place(strip(read(path)[0], "ema."))
 
 
-def _averaged(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The averaged state of the network."""
-    return {k.removeprefix("ema."): v for k, v in tensors.items() if k.startswith("ema.")}
+def strip(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """Tensors whose name has the prefix, without it: "ema." for averaged weights, "network." for those of the step."""
+    return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
 
 
 def optimizer_tensors(optimizers: list[torch.optim.Optimizer]) -> dict[str, Tensor]:

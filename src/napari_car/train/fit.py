@@ -104,12 +104,12 @@ class _Run:
         if path.exists():
             tensors, _, progress = checkpoint.read(path)
             self.step, self.minutes = progress["step"], progress["minutes"]
-            state = _strip(tensors, "network.")
+            state = checkpoint.strip(tensors, "network.")
             put_levels(self.network, state)
             self.network.load_state_dict(state)
         elif recipe.start is not None:
             before, _, _ = checkpoint.read(path.with_name(f"{recipe.start}.safetensors"))
-            self.network.load_state_dict(grown(self.network, without_levels(_strip(before, "ema."))))
+            self.network.load_state_dict(grown(self.network, without_levels(checkpoint.strip(before, "ema."))))
         self._follow(tensors)
         self.started = time.monotonic() - 60 * self.minutes
         self.saved = self.logged = time.monotonic()
@@ -126,7 +126,7 @@ class _Run:
 
     def _follow(self, tensors: dict[str, Tensor]) -> None:
         """Averages and optimizers of the weights, as they were in a checkpoint, or anew."""
-        averages = _strip(tensors, "ema.") or self.network.state_dict()
+        averages = checkpoint.strip(tensors, "ema.") or self.network.state_dict()
         self.average = {name: value.to(self.device, torch.float32, copy=True) for name, value in averages.items()}
         self.optimizers = _optimizers(self.network, self.recipe)
         self.rates = [[group["lr"] for group in o.param_groups] for o in self.optimizers]
@@ -273,11 +273,6 @@ def grown(network: nn.Module, weights: dict[str, Tensor]) -> dict[str, Tensor]:
     """Weights of a network for one with more residual pairs, which do nothing at first: it begins as good as it was."""
     pairs = {name: value for name, value in network.state_dict().items() if name.startswith("stages.")}
     return {name: torch.zeros_like(value) if ".second." in name else value for name, value in pairs.items()} | weights
-
-
-def _strip(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    """Tensors whose name has the prefix, without it."""
-    return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
 
 
 def _centre(picture: np.ndarray[Any, Any], side: int) -> np.ndarray[Any, Any]:
