@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,6 +27,7 @@ def memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A file of measurements that does not exist yet."""
     file = tmp_path / "deep" / "speed.json"
     monkeypatch.setattr(choice, "memory_file", lambda: file)
+    monkeypatch.setattr(choice, "_measured_here", {})
     return file
 
 
@@ -51,30 +55,51 @@ def measuring(monkeypatch: pytest.MonkeyPatch, *seconds: float) -> list[str]:
 )
 def test_the_fastest_is_taken(seconds: tuple[float, ...], best: Candidate, monkeypatch: pytest.MonkeyPatch) -> None:
     measuring(monkeypatch, *seconds)
-    assert choose(CARD, ALL, 1) == best
+    assert choose(CARD, ALL) == best
 
 
 def test_small_tiles_count(monkeypatch: pytest.MonkeyPatch) -> None:
     """fp32 of a large network leaves room for one thread alone, whose tiles are halo for the most part."""
     measuring(monkeypatch, 1.0, 0.8)
-    assert choose(load_card("car-l"), (INT8, FP32), 2) == INT8
-    assert choose(load_card("car-s"), (INT8, FP32), 1) == FP32
+    monkeypatch.setattr(choice, "count_cores", lambda: 2)
+    assert choose(load_card("car-l"), (INT8, FP32)) == INT8
+    monkeypatch.setattr(choice, "count_cores", lambda: 1)
+    assert choose(load_card("car-s"), (INT8, FP32)) == FP32
+
+
+def test_pixels_do_not_depend_on_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As when one call uses all cores and another is one of several that run side by side."""
+    measuring(monkeypatch, 1.0, 0.8)
+    monkeypatch.setattr(choice, "count_cores", lambda: 2)
+    assert {open_session("car-l", provider="cpu", threads=n).precision for n in (None, 1, 2, 16)} == {"int8"}
+
+
+def test_threads_that_open_at_once_run_on_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    seconds = itertools.cycle([{str(INT8): 1.0, str(FP32): 3.0}, {str(INT8): 3.0, str(FP32): 1.0}])
+
+    def measure(card: Any, among: Any) -> dict[str, float]:
+        time.sleep(0.05)
+        return next(seconds)
+
+    monkeypatch.setattr(choice, "_measure", measure)
+    with ThreadPoolExecutor(4) as pool:
+        assert set(pool.map(lambda _: choose(CARD, (INT8, FP32)), range(4))) == {INT8}
 
 
 def test_one_candidate_is_not_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = measuring(monkeypatch)
-    assert choose(CARD, [FP32], 1) == FP32
+    assert choose(CARD, [FP32]) == FP32
     assert not asked
 
 
 def test_what_was_measured_is_remembered_for_these_files(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = measuring(monkeypatch, 2.0, 1.0, 3.0)
-    assert [choose(CARD, ALL, 1) for _ in range(3)] == [FP32] * 3
+    assert [choose(CARD, ALL) for _ in range(3)] == [FP32] * 3
     assert asked == ["car-s"]
-    choose(replace(CARD, weights=tuple(replace(w, sha256="0" * 64) for w in CARD.weights)), ALL, 1)
-    choose(load_card("arcnn"), ALL, 1)
+    choose(replace(CARD, weights=tuple(replace(w, sha256="0" * 64) for w in CARD.weights)), ALL)
+    choose(load_card("arcnn"), ALL)
     assert asked == ["car-s", "car-s", "arcnn"]
-    choose(CARD, ALL, 1)
+    choose(CARD, ALL)
     assert len(asked) == 3
 
 
@@ -83,15 +108,17 @@ def test_a_damaged_memory_is_measured_anew(content: str, memory: Path, monkeypat
     asked = measuring(monkeypatch, 2.0, 1.0, 3.0)
     memory.parent.mkdir()
     memory.write_text(content, "latin-1")
-    assert choose(CARD, ALL, 1) == FP32
-    assert choose(CARD, ALL, 1) == FP32
+    assert choose(CARD, ALL) == FP32
+    assert choose(CARD, ALL) == FP32
     assert len(asked) == 1
 
 
 def test_a_memory_that_cannot_be_written_is_no_failure(memory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    measuring(monkeypatch, 2.0, 1.0, 3.0)
+    asked = measuring(monkeypatch, 2.0, 1.0, 3.0)
     memory.parent.write_text("a file where the folder should be")
-    assert choose(CARD, ALL, 1) == FP32
+    assert choose(CARD, ALL) == FP32
+    assert choose(CARD, ALL) == FP32
+    assert len(asked) == 1
 
 
 def opening(monkeypatch: pytest.MonkeyPatch, change: Callable[[Any], Any]) -> None:
@@ -114,7 +141,7 @@ def opening(monkeypatch: pytest.MonkeyPatch, change: Callable[[Any], Any]) -> No
 
 def test_a_quick_one_that_is_right_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     opening(monkeypatch, lambda residual: residual)
-    assert choose(CARD, ALL, 1) == OTHER
+    assert choose(CARD, ALL) == OTHER
 
 
 def test_a_quick_one_that_is_wrong_is_not_taken(
@@ -122,13 +149,13 @@ def test_a_quick_one_that_is_wrong_is_not_taken(
 ) -> None:
     opening(monkeypatch, np.zeros_like)
     with caplog.at_level(logging.WARNING, "napari_car"):
-        assert choose(CARD, ALL, 1).provider == "cpu"
+        assert choose(CARD, ALL).provider == "cpu"
     assert "comes out wrong in fp32 on webgpu" in caplog.text
 
 
 def test_one_that_fails_is_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     opening(monkeypatch, lambda residual: residual.no_such_thing)
-    assert choose(CARD, ALL, 1).provider == "cpu"
+    assert choose(CARD, ALL).provider == "cpu"
 
 
 def test_what_is_asked_for_is_obeyed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from napari_car.cards import ModelCard
 from napari_car.errors import InputError
 from napari_car.memory import parse_memory, resident, shortage
@@ -92,3 +94,10 @@ def overhead(card: ModelCard, precision: str, threads: int) -> float:
     """
     side, at_once = fit(card, precision, align=card.align, threads=threads)
     return ((side + overlap(card.halo, card.align)) / side) ** 2 / at_once
+
+
+def count_cores() -> int:
+    """Cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

@@ -12,12 +12,13 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from threading import Lock
 from typing import NamedTuple
 
 import numpy as np
 
 from napari_car import providers
-from napari_car.budget import overhead
+from napari_car.budget import count_cores, overhead
 from napari_car.cards import ModelCard
 from napari_car.jpeg.coding import Coding
 from napari_car.pixels import Planes, Residual
@@ -33,6 +34,11 @@ MARGIN = 1.1
 
 TOLERANCE = 0.5
 """Of a residual's rms, by which it may differ from fp32 on the CPU; int8 differs by 0.1, wrong arithmetic by more."""
+
+
+_measuring = Lock()
+_measured_here: dict[str, dict[str, float]] = {}
+"""What this process has measured: it does not change its mind, whatever others write or cannot be written."""
 
 
 class Candidate(NamedTuple):
@@ -57,11 +63,14 @@ def candidates(card: ModelCard, provider: str, precision: str) -> list[Candidate
     return sorted(found or [Candidate(names[0], card.precisions[-1])], key=lambda way: way.provider != "cpu")
 
 
-def choose(card: ModelCard, among: Sequence[Candidate], threads: int) -> Candidate:
-    """The fastest candidate for large pictures, by a measurement that is remembered; the only one where it is alone."""
+def choose(card: ModelCard, among: Sequence[Candidate]) -> Candidate:
+    """The fastest candidate for large pictures, by a measurement that is remembered; the only one where it is alone.
+
+    It is that for all cores of the machine, however many a call may use: pixels do not depend on the number of threads.
+    """
     if len(among) == 1:
         return among[0]
-    seconds = seconds_per_mp(card, among, threads)
+    seconds = seconds_per_mp(card, among)
     best = next(candidate for candidate in among if str(candidate) in seconds)
     for candidate in among:
         if seconds.get(str(candidate), np.inf) * MARGIN < seconds[str(best)]:
@@ -69,14 +78,14 @@ def choose(card: ModelCard, among: Sequence[Candidate], threads: int) -> Candida
     return best
 
 
-def seconds_per_mp(card: ModelCard, among: Sequence[Candidate], threads: int) -> dict[str, float]:
-    """Seconds that each candidate takes for a megapixel of a large picture, as reckoned from a tile.
+def seconds_per_mp(card: ModelCard, among: Sequence[Candidate]) -> dict[str, float]:
+    """Seconds that each candidate takes for a megapixel of a large picture on all cores, as reckoned from a tile.
 
-    One that takes more memory has smaller tiles, of which more is halo, or fewer of ``threads`` at a time.
+    One that takes more memory has smaller tiles, of which more is halo, or fewer of them at a time.
     """
     times = measured(card, among)
     return {
-        str(candidate): times[str(candidate)] / SIDE**2 * 1e6 * overhead(card, candidate.precision, threads)
+        str(candidate): times[str(candidate)] / SIDE**2 * 1e6 * overhead(card, candidate.precision, count_cores())
         for candidate in among
         if str(candidate) in times
     }
@@ -85,11 +94,12 @@ def seconds_per_mp(card: ModelCard, among: Sequence[Candidate], threads: int) ->
 def measured(card: ModelCard, among: Sequence[Candidate]) -> dict[str, float]:
     """Seconds that each candidate takes for a tile of `SIDE` px squared; those that fail or go wrong are left out."""
     key = _key(card, among)
-    memory = _recall()
-    if key not in memory:
-        memory[key] = _measure(card, among)
-        _remember(memory)
-    return memory[key]
+    with _measuring:
+        memory = _recall() | _measured_here
+        if key not in memory:
+            memory[key] = _measured_here[key] = _measure(card, among)
+            _remember(memory)
+        return memory[key]
 
 
 def _measure(card: ModelCard, among: Sequence[Candidate]) -> dict[str, float]:

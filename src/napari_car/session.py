@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-import os
 from dataclasses import fields
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_car.budget import count_cores
 from napari_car.cards import ModelCard, Weights, load_card
 from napari_car.choice import candidates, choose
 from napari_car.errors import InferenceError, InputError, ModelError
@@ -145,10 +145,9 @@ def open_session(
         check_provider(provider)
     if precision not in ("auto", *card.precisions):
         raise ModelError(f"model {card.id!r} has no {precision} weights; it has {', '.join(card.precisions)}")
-    threads = threads or count_cores()
-    chosen = choose(card, candidates(card, provider, precision), threads)
+    chosen = choose(card, candidates(card, provider, precision))
     logger.info("model %s runs in %s", card.id, chosen)
-    return Session(card, chosen.provider, chosen.precision, threads)
+    return Session(card, chosen.provider, chosen.precision, threads or count_cores())
 
 
 def _open_weights(card: ModelCard, weights: Weights, provider: str) -> onnxruntime.InferenceSession:
@@ -181,10 +180,3 @@ def _open_weights(card: ModelCard, weights: Weights, provider: str) -> onnxrunti
             f"model {card.id!r}: {weights.file} is told {told} values where the card names {len(card.conditioning)}"
         )
     return session
-
-
-def count_cores() -> int:
-    """Cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

@@ -5,10 +5,10 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
+from napari_car.budget import count_cores
 from napari_car.cards import DEFAULT_MODEL, list_models
 from napari_car.choice import SIDE, candidates, choose, seconds_per_mp
 from napari_car.providers import PROVIDERS, absence, offered
-from napari_car.session import count_cores
 
 EXAMPLES = """\
 examples:
@@ -42,14 +42,14 @@ def run(options: argparse.Namespace) -> int:
 def _print_providers() -> int:
     there = offered()
     _print([("provider", "here", ""), *((n, *(("yes", "") if n in there else ("no", absence(n)))) for n in PROVIDERS)])
-    threads = count_cores()
-    print(f"\nSeconds for a megapixel of a large picture, {threads} threads, from a tile of {SIDE} x {SIDE} px on one:")
+    how = f"{count_cores()} threads, from a tile of {SIDE} x {SIDE} px on one"
+    print(f"\nSeconds for a megapixel of a large picture, {how}:")
     rows: list[tuple[str, ...]] = [("model", "picked", "")]
     for card in list_models():
         among = candidates(card, "auto", "auto")
-        times = seconds_per_mp(card, among, threads)
+        times = seconds_per_mp(card, among)
         told = ", ".join(f"{name} {times[name]:.3f}" for name in sorted(times, key=lambda name: times[name]))
-        rows.append((card.id, str(choose(card, among, threads)), told))
+        rows.append((card.id, str(choose(card, among)), told))
     _print(rows)
     return 0
 
