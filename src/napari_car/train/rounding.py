@@ -100,10 +100,8 @@ def round_activations(network: nn.Module, inputs: Iterable[tuple[Tensor, Tensor]
 
 def put_levels(network: nn.Module, state: Mapping[str, Tensor]) -> None:
     """Let the network round where ``state``, of a network that does, has levels; they are not loaded yet."""
-    for name in state:
-        place, is_level, _ = name.partition(".levels.log_step")
-        if is_level:
-            _put(network, network.get_submodule(place), Levels())
+    for place in levels_by_place(state):
+        _put(network, network.get_submodule(place), Levels())
 
 
 def without_levels(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
