@@ -18,6 +18,7 @@ from typing import Any
 
 import page
 import pictures
+import tomli_w
 
 from napari_car import list_models, load_card
 from napari_car.errors import ModelError
@@ -61,8 +62,6 @@ def merge(old: list[dict[str, Any]], new: list[dict[str, Any]]) -> list[dict[str
 
 def write_card(model: str, rows: list[dict[str, Any]]) -> None:
     """Put what an int8 model reaches in colour, and the JPEG's rows, on its card and its page."""
-    import tomli_w
-
     from napari_car.train.export import describe
 
     wanted = [
