@@ -99,7 +99,8 @@ def test_what_was_measured_is_remembered_for_these_files(monkeypatch: pytest.Mon
     choose(replace(CARD, weights=tuple(replace(w, sha256="0" * 64) for w in CARD.weights)), ALL)
     choose(load_card("arcnn"), ALL)
     assert asked == ["car-s", "car-s", "arcnn"]
-    choose(CARD, ALL)
+    monkeypatch.setattr(choice, "_measured_here", {})  # as in another process
+    assert choose(CARD, ALL) == FP32
     assert len(asked) == 3
 
 
@@ -109,6 +110,7 @@ def test_a_damaged_memory_is_measured_anew(content: str, memory: Path, monkeypat
     memory.parent.mkdir()
     memory.write_text(content, "latin-1")
     assert choose(CARD, ALL) == FP32
+    monkeypatch.setattr(choice, "_measured_here", {})  # as in another process
     assert choose(CARD, ALL) == FP32
     assert len(asked) == 1
 

@@ -80,7 +80,7 @@ def test_strength_zero_keeps_the_pixels(file: Path, photo: Any) -> None:
 @pytest.mark.parametrize("suffix", [".png", ".tif"])
 def test_sixteen_bits_are_sixteen(suffix: str, file: Path) -> None:
     output = file.with_name(f"deep{suffix}")
-    assert run("restore", file, "-o", output, "--bit-depth", "16", "--model", "car-s") == 0
+    assert run("restore", file, "-o", output, "--bit-depth", "16") == 0
     if suffix == ".png":
         assert output.read_bytes()[24] == 16  # bit depth in IHDR; PNG specification, 11.2.2
     pixels = read_image(output).pixels

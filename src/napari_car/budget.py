@@ -1,4 +1,4 @@
-"""How large tiles are and how many are worked on at a time, by the memory there is."""
+"""How large tiles are and how many are worked on at a time, by the memory and the cores there are."""
 
 from __future__ import annotations
 

@@ -35,10 +35,9 @@ MARGIN = 1.1
 TOLERANCE = 0.5
 """Of a residual's rms, by which it may differ from fp32 on the CPU; int8 differs by 0.1, wrong arithmetic by more."""
 
-
 _measuring = Lock()
 _measured_here: dict[str, dict[str, float]] = {}
-"""What this process has measured: it does not change its mind, whatever others write or cannot be written."""
+"""What this process has measured itself, by `_key`: it keeps to that whatever the file says, or where there is none."""
 
 
 class Candidate(NamedTuple):
@@ -66,7 +65,7 @@ def candidates(card: ModelCard, provider: str, precision: str) -> list[Candidate
 def choose(card: ModelCard, among: Sequence[Candidate]) -> Candidate:
     """The fastest candidate for large pictures, by a measurement that is remembered; the only one where it is alone.
 
-    It is that for all cores of the machine, however many a call may use: pixels do not depend on the number of threads.
+    It is that for all cores of this process, however many a call uses: pixels do not depend on the number of threads.
     """
     if len(among) == 1:
         return among[0]
