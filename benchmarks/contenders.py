@@ -24,6 +24,7 @@ from PIL import Image
 from torch import nn
 
 from napari_car import list_models, open_session, restore
+from napari_car.providers import PROVIDERS, offered
 from napari_car.train.networks import ARCNN, FastARCNN
 
 Image8 = NDArray[np.uint8]
@@ -93,6 +94,11 @@ def contenders() -> Iterator[Contender]:
     for card in reversed(list_models()):
         for precision in card.precisions:
             yield Contender(f"{card.id}, {precision}", lambda of=(card.id, precision): _ours(*of))
+    for provider in offered():
+        for card in reversed(list_models()) if provider != "cpu" else ():
+            for precision in PROVIDERS[provider].precisions:
+                of = (card.id, precision, provider)
+                yield Contender(f"{card.id}, {precision}, {provider}", lambda of=of: _ours(*of))
 
 
 def commands() -> Iterator[Command]:
@@ -126,9 +132,9 @@ def read(path: Path) -> Image8:
     return np.asarray(Image.open(path).convert("RGB"))
 
 
-def _ours(model: str, precision: str) -> Callable[[Image8, int], Image8]:
+def _ours(model: str, precision: str, provider: str = "cpu") -> Callable[[Image8, int], Image8]:
     """Our main path, tiles and all."""
-    opened = open_session(model, provider="cpu", precision=precision, threads=1)
+    opened = open_session(model, provider=provider, precision=precision, threads=1)
     return lambda image, quality: restore(image, quality=quality, session=opened)
 
 

@@ -14,6 +14,8 @@ from napari_car.jpeg.coding import Coding
 
 SUBSAMPLINGS = {"4:4:4": 0, "4:2:2": 1, "4:2:0": 2}
 """Chroma subsampling as Pillow's encoder counts it."""
+SHARES = {"4:2:0": 0.65, "4:4:4": 0.25, "4:2:2": 0.1}
+"""How often colour pictures are subsampled how."""
 
 
 class Degraded(NamedTuple):
@@ -54,11 +56,8 @@ class Degradation:
             return Degraded(crop, recompress(crop, self.quality, "4:2:0"), condition(self.quality, "4:2:0"))
         if rng.random() < self.clean:
             return Degraded(crop, crop, condition(100, str(rng.choice(list(SUBSAMPLINGS)))))
-        if rng.random() < self.fine:
-            quality = int(rng.integers(85, 101))
-        else:
-            quality = int(rng.integers(5, 41 if rng.random() < 0.5 else 101))
-        subsampling = str(rng.choice(["4:2:0", "4:4:4", "4:2:2"], p=[0.65, 0.25, 0.1]))
+        quality = self.draw_quality(rng)
+        subsampling = str(rng.choice(list(SHARES), p=list(SHARES.values())))
         if rng.random() < self.grey:
             luma = np.asarray(Image.fromarray(crop).convert("L"))
             crop, subsampling = np.repeat(luma[..., None], 3, axis=2), "grey"
@@ -74,6 +73,12 @@ class Degradation:
             side = min(degraded.shape[0], degraded.shape[1], crop.shape[0], crop.shape[1]) // 16 * 16
             degraded, crop = degraded[:side, :side], crop[:side, :side]
         return Degraded(crop, degraded, condition(quality, subsampling))
+
+    def draw_quality(self, rng: np.random.Generator) -> int:
+        """Quality of one crop, where it is not given."""
+        if rng.random() < self.fine:
+            return int(rng.integers(85, 101))
+        return int(rng.integers(5, 41 if rng.random() < 0.5 else 101))
 
 
 def condition(quality: int, subsampling: str) -> NDArray[np.float32]:

@@ -21,6 +21,7 @@ from tqdm import tqdm
 from napari_car.train import checkpoint
 from napari_car.train.arithmetic import fast_dtype
 from napari_car.train.degradation import condition, recompress
+from napari_car.train.device_pool import DevicePatches
 from napari_car.train.muon import Muon
 from napari_car.train.networks import build, last_layer, residual_scale
 from napari_car.train.pool import Patches, find_pictures, load, split
@@ -29,6 +30,9 @@ from napari_car.train.revival import revive
 from napari_car.train.rounding import Levels, put_levels, round_activations, rounded_weights, without_levels
 
 logger = logging.getLogger(__name__)
+
+Batches = Iterable[tuple[Tensor, Tensor, Tensor]]
+"""Reference and degraded patches (N, 3, P, P) uint8, and the condition (N, 3)."""
 
 SAVE_SECONDS = 45.0
 VALIDATE_SECONDS = 300.0
@@ -60,6 +64,7 @@ def fit(
     ``<name>.csv`` with time, step, loss, learning rate and held-out PSNR, which ``draw_curve`` plots.
     """
     torch.set_num_threads(threads)
+    torch.backends.cudnn.benchmark = True  # batches are all of one size
     outputs.mkdir(parents=True, exist_ok=True)
     path = outputs / f"{recipe.name}.safetensors"
     training, held_out = split(find_pictures(images))
@@ -68,17 +73,12 @@ def fit(
     if run.fraction >= 1:
         logger.info("%s is finished", path)
         return path
-    patches = Patches(
-        training, degradation(recipe), patch=recipe.patch, batch=recipe.batch,
-        seed=recipe.seed + 1000 * run.step, augment=recipe.augment, in_memory=recipe.in_memory,
-        teacher=recipe.teacher,
-    )  # fmt: skip
+    patches, batches = _stream(recipe, training, run, workers)
     if run.step == 0:
         run.begin(patches)
     validation = _Validation(held_out, recipe, run.device)
-    loader = DataLoader(patches, batch_size=None, num_workers=workers, prefetch_factor=4 if workers else None)
     with tqdm(total=100, unit="%", desc=recipe.name, bar_format="{l_bar}{bar}| {elapsed} {postfix}") as bar:
-        for reference, degraded, conditions in loader:
+        for reference, degraded, conditions in batches:
             if run.fraction >= 1:
                 break
             run.train(reference, degraded, conditions)
@@ -88,6 +88,18 @@ def fit(
     run.log(validation)
     run.save()
     return path
+
+
+def _stream(recipe: Recipe, pictures: list[Path], run: _Run, workers: int) -> tuple[Batches, Batches]:
+    """Batches by this process, and by what makes them fastest: the GPU itself, or processes beside the trainer."""
+    drawn: dict[str, Any] = {
+        "patch": recipe.patch, "batch": recipe.batch, "seed": recipe.seed + 1000 * run.step, "augment": recipe.augment,
+    }  # fmt: skip
+    if run.device.type == "cuda" and recipe.teacher is None:
+        made = DevicePatches(pictures, degradation(recipe), device=run.device, **drawn)
+        return made, made
+    patches = Patches(pictures, degradation(recipe), in_memory=recipe.in_memory, teacher=recipe.teacher, **drawn)
+    return patches, DataLoader(patches, batch_size=None, num_workers=workers, prefetch_factor=4 if workers else None)
 
 
 class _Run:
@@ -114,7 +126,7 @@ class _Run:
         self.started = time.monotonic() - 60 * self.minutes
         self.saved = self.logged = time.monotonic()
 
-    def begin(self, patches: Iterable[tuple[Tensor, Tensor, Tensor]]) -> None:
+    def begin(self, patches: Batches) -> None:
         """What a recipe does to the network before the first step, by what it makes of the first batches."""
         batches = (_inputs(r, d, c, self.device) for r, d, c in islice(patches, SEEN))
         seen = [(image, told) for image, _, told in batches]
@@ -157,8 +169,8 @@ class _Run:
             optimizer.step()
         decay = min(self.recipe.ema, (1 + self.step) / (10 + self.step))
         with torch.no_grad():
-            for name, value in self.network.state_dict().items():
-                self.average[name].lerp_(value.float(), 1 - decay)
+            now = {name: value.float() for name, value in self.network.state_dict().items()}
+            torch._foreach_lerp_([self.average[name] for name in now], list(now.values()), 1 - decay)
         if self.step % 20 == 0:
             value = loss.item()
             self.loss = value if math.isnan(self.loss) else 0.95 * self.loss + 0.05 * value

@@ -35,20 +35,26 @@ class Muon(torch.optim.Optimizer):
     def step(self, closure: Any = None) -> Any:
         """Take one step; weights of one shape are orthogonalised together."""
         for group in self.param_groups:
+            weights = [weight for weight in group["params"] if weight.grad is not None]
+            gradients = [weight.grad for weight in weights]
+            momenta = [_momentum(self.state[weight], weight) for weight in weights]
+            torch._foreach_lerp_(momenta, gradients, 1 - group["momentum"])
+            updates = torch._foreach_lerp(gradients, momenta, group["momentum"])
             by_shape: dict[tuple[int, int], list[tuple[Tensor, Tensor]]] = defaultdict(list)
-            for weight in group["params"]:
-                if weight.grad is None:
-                    continue
-                state = self.state[weight]
-                momentum = state.setdefault("momentum", torch.zeros_like(weight))
-                momentum.lerp_(weight.grad, 1 - group["momentum"])
-                update = weight.grad.lerp(momentum, group["momentum"]).flatten(1)
-                by_shape[tuple(update.shape)].append((weight, update))
+            for weight, update in zip(weights, updates, strict=True):
+                by_shape[len(weight), weight[0].numel()].append((weight, update.flatten(1)))
             for (rows, columns), members in by_shape.items():
                 steps = orthogonalise(torch.stack([update for _, update in members]))
                 rate = group["lr"] * max(1.0, rows / columns) ** 0.5
-                for (weight, _), update in zip(members, steps, strict=True):
-                    weight.add_(update.view_as(weight), alpha=-rate)
+                moved = [step.view_as(weight) for (weight, _), step in zip(members, steps, strict=True)]
+                torch._foreach_add_([weight for weight, _ in members], moved, alpha=-rate)
+
+
+def _momentum(state: dict[str, Tensor], weight: Tensor) -> Tensor:
+    """The running gradient of a weight, zero at first."""
+    if "momentum" not in state:
+        state["momentum"] = torch.zeros_like(weight)
+    return state["momentum"]
 
 
 def orthogonalise(matrices: Tensor, iterations: int = 5) -> Tensor:
@@ -62,6 +68,6 @@ def orthogonalise(matrices: Tensor, iterations: int = 5) -> Tensor:
     x = x / (x.norm(dim=(1, 2), keepdim=True) + 1e-7)
     for _ in range(iterations):
         gram = x @ x.mT
-        x = a * x + (b * gram + c * gram @ gram) @ x
+        x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
     result: Tensor = (x.mT if is_tall else x).to(matrices.dtype)
     return result

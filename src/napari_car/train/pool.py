@@ -24,6 +24,8 @@ MARGIN = 32
 """Side of the crop that is compressed less that of its patch, px: patches lie on the MCU grid, clear of padding."""
 SHRUNK = (1.2, 2.0)
 """By how much crops are downscaled; the result is sharper than photos mostly are, so that few of them are."""
+DOWNSCALED = 0.25
+"""Share of crops that are."""
 TAUGHT = 0.75
 """How far the reference of a patch is moved towards what a teacher makes of the patch."""
 
@@ -109,7 +111,7 @@ class Patches(IterableDataset[tuple[Tensor, Tensor, Tensor]]):
         index = int(rng.integers(len(self.pictures)))
         picture = self.decoded[index] if self.decoded is not None else load(self.pictures[index])
         size = self.patch + MARGIN
-        factor = float(rng.uniform(*SHRUNK)) if self.augment and rng.random() < 0.25 else 1.0
+        factor = float(rng.uniform(*SHRUNK)) if self.augment and rng.random() < DOWNSCALED else 1.0
         side = min(int(size * factor), *picture.shape[:2])
         y, x = (int(rng.integers(length - side + 1)) for length in picture.shape[:2])
         crop = picture[y : y + side, x : x + side]

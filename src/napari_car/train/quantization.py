@@ -13,9 +13,11 @@ from typing import Any
 
 import numpy as np
 import onnx
+import torch
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantFormat, QuantType, quantize_static
+from torch import Tensor
 
 from napari_car.train.graph import TOLD
 
@@ -81,16 +83,15 @@ def quantize(
         return _with_bytes(onnx.load(target))
 
 
-def lattice_steps(weight: NDArray[np.float32]) -> NDArray[np.float32]:
+def lattice_steps(weight: Tensor) -> Tensor:
     """Step of the 8-bit lattice of each output of a convolution's weight, (out, in, h, w): the least that holds it.
 
     Neighbours are inputs 0 and 1, 2 and 3, ... of one place, as 8-bit convolutions with inputs in fours read them; of
     others any two weights may meet.
     """
-    most = np.abs(weight).max((1, 2, 3))
-    pairs = np.abs(weight[:, ::2] + weight[:, 1::2]).max((1, 2, 3)) if weight.shape[1] % 4 == 0 else 2 * most
-    steps: NDArray[np.float32] = np.maximum(most / LEVELS, pairs / PAIR).clip(1e-12).astype(np.float32)
-    return steps
+    most = weight.abs().amax((1, 2, 3))
+    pairs = (weight[:, ::2] + weight[:, 1::2]).abs().amax((1, 2, 3)) if weight.shape[1] % 4 == 0 else 2 * most
+    return torch.maximum(most / LEVELS, pairs / PAIR).clip(1e-12)
 
 
 def _lattices(model: onnx.ModelProto) -> dict[str, list[dict[str, Any]]]:
@@ -100,7 +101,7 @@ def _lattices(model: onnx.ModelProto) -> dict[str, list[dict[str, Any]]]:
     return {
         node.input[1]: [
             {"axis": 0, "scale": np.float32(step), "zero_point": np.array(0, np.int8)}
-            for step in lattice_steps(constants[node.input[1]])
+            for step in lattice_steps(torch.tensor(constants[node.input[1]])).tolist()
         ]
         for node in convolutions
     }
@@ -127,7 +128,7 @@ def balance(weight: NDArray[np.float32], colours: Sequence[slice]) -> NDArray[np
     colours
         Inputs of each colour.
     """
-    scale = lattice_steps(weight)[:, None, None, None]
+    scale = lattice_steps(torch.tensor(weight)).numpy()[:, None, None, None]
     exact = weight / scale
     rounded = np.round(exact)
     for out in range(len(weight)):

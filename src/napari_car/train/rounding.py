@@ -152,7 +152,7 @@ def _watch(ranges: dict[nn.Module, tuple[float, float]]) -> Any:
 
     def watch(module: nn.Module, _: Any, output: Tensor) -> None:
         values = output.flatten()[:: max(1, output.numel() // SAMPLED)].float()
-        low, high = torch.quantile(values, torch.tensor([CLIPPED, 1 - CLIPPED])).tolist()
+        low, high = torch.quantile(values, values.new_tensor([CLIPPED, 1 - CLIPPED])).tolist()
         before = ranges.get(module, (0.0, 0.0))
         ranges[module] = min(low, before[0]), max(high, before[1])
 
@@ -172,7 +172,6 @@ def _seeing(weight: Tensor, area: int) -> Tensor:
 
 def _by_channel(weight: Tensor, axis: int) -> Tensor:
     """A weight rounded to the lattice of each of its outputs, which lie along an axis."""
-    outputs_first = weight.detach().movedim(axis, 0).cpu().numpy()
-    step = torch.from_numpy(lattice_steps(outputs_first)).to(weight.device)
+    step = lattice_steps(weight.detach().movedim(axis, 0))
     zeros = torch.zeros_like(step, dtype=torch.int32)
     return torch.fake_quantize_per_channel_affine(weight, step, zeros, axis, -LEVELS, LEVELS)
