@@ -83,10 +83,12 @@ def quality_evidence(counts: NDArray[np.float32], kind: Kind, noise: float = EXA
         Standard deviation of a coefficient around its multiple, grey levels.
     """
     divisors = _ladder(kind)
-    frequency = np.arange(64)
     n_used = int(np.flatnonzero(counts[1:].sum(0)).max(initial=0)) + 1
-    gain = counts[:, :n_used] @ _gain_table(noise)[:n_used]
-    gain[0] = counts[0] @ _gain_table(max(noise, _DC_NOISE))
+    gain = np.stack([
+        _weighted(row, _gain_table(noise if frequency else max(noise, _DC_NOISE)))
+        for frequency, row in enumerate(counts)
+    ])  # fmt: skip
+    frequency = np.arange(64)
     each = gain[frequency, divisors]
     total = each[:, 1:].sum(1)
     # Flat areas have a few values of DC, on some lattice by chance: alone, they are no evidence.
@@ -96,6 +98,13 @@ def quality_evidence(counts: NDArray[np.float32], kind: Kind, noise: float = EXA
     beyond[1:, :n_used] = np.cumsum(counts[1:, n_used - 1 :: -1], axis=1)[:, ::-1]
     n_nonzero = beyond[frequency, np.minimum(divisors * _STEPS // 2, n_used)].sum(1)
     return Evidence(total, total / np.maximum(n_nonzero, 1))
+
+
+def _weighted(counts: NDArray[np.float32], table: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Sum of the rows of a table, each as often as it is counted; by BLAS it would keep all cores busy."""
+    n_used = int(np.flatnonzero(counts).max(initial=0)) + 1
+    result: NDArray[np.float32] = np.einsum("b,bd->d", counts[:n_used], table[:n_used])
+    return result
 
 
 @cache
