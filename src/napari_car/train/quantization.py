@@ -174,12 +174,12 @@ def _with_bytes(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def _quantize_again(nodes: list[onnx.NodeProto]) -> None:
-    """Quantize the image before the first convolution though it is made of bytes: nothing for onnxruntime, which takes
-    it out again, but OpenVINO computes in floats what comes from no quantization.
+    """Quantize the image before the first convolution, though it is made of bytes.
+
+    onnxruntime takes that out again; OpenVINO computes in floats what comes from no QuantizeLinear.
     """
-    wide = next(n for n in nodes if n.op_type == "DequantizeLinear" and any(
-        node.op_type == "Conv" and node.name != TOLD and n.output[0] == node.input[0] for node in nodes
-    ))  # fmt: skip
+    firsts = {node.input[0] for node in nodes if node.op_type == "Conv" and node.name != TOLD}
+    wide = next(node for node in nodes if node.op_type == "DequantizeLinear" and node.output[0] in firsts)
     last, levels = wide.output[0], wide.input[1:]
     wide.output[0] = "image_wide"
     place = nodes.index(wide) + 1
