@@ -285,6 +285,16 @@ def test_a_recipe_needs_a_budget_and_what_is_known(facts: dict[str, Any], said: 
         Recipe(**facts)
 
 
+@pytest.mark.parametrize("device", ["cuda:99", "toaster"])
+def test_a_device_that_is_not_there_is_refused(
+    device: str, images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = ["--jpeg-quality", "10", "--images-dir", str(images), "--outputs-dir", str(tmp_path / "run")]
+    assert main(["train", *asked, "--device", device]) == 1
+    assert f"device is {device!r}; PyTorch finds cpu" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_folder_without_pictures_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["train", "--images-dir", str(tmp_path), "--outputs-dir", str(tmp_path / "run"), "--jpeg-quality", "10"]
     assert main(arguments) == 1

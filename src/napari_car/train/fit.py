@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
+from napari_car.errors import InputError
 from napari_car.train import checkpoint
 from napari_car.train.arithmetic import fast_dtype
 from napari_car.train.degradation import condition, recompress
@@ -62,13 +63,19 @@ def fit(
 
     A checkpoint that is there already is continued; a finished one is returned at once. Beside it lies
     ``<name>.csv`` with time, step, loss, learning rate and held-out PSNR, which ``draw_curve`` plots.
+
+    Raises
+    ------
+    InputError
+        If there is no such ``device``.
     """
+    place = _device(device)
     torch.set_num_threads(threads)
     torch.backends.cudnn.benchmark = True  # batches are all of one size
     outputs.mkdir(parents=True, exist_ok=True)
     path = outputs / f"{recipe.name}.safetensors"
     training, held_out = split(find_pictures(images))
-    run = _Run(recipe, path, torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu")))
+    run = _Run(recipe, path, place)
     run.steps_per_epoch = math.ceil(len(training) / recipe.batch)
     if run.fraction >= 1:
         logger.info("%s is finished", path)
@@ -88,6 +95,15 @@ def fit(
     run.log(validation)
     run.save()
     return path
+
+
+def _device(name: str | None) -> torch.device:
+    """The device of a name, such as "cpu", "cuda" or "cuda:1"; for None a GPU where there is one."""
+    n_gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    known = ["cpu", *["cuda"][:n_gpus], *(f"cuda:{i}" for i in range(n_gpus))]
+    if name is not None and name not in known:
+        raise InputError(f"device is {name!r}; PyTorch finds {', '.join(known)} here")
+    return torch.device(name or ("cuda" if n_gpus else "cpu"))
 
 
 def _stream(recipe: Recipe, pictures: list[Path], run: _Run, workers: int) -> tuple[Batches, Batches]:
