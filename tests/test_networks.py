@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -91,7 +92,9 @@ def test_int8_graphs_move_bytes_and_stay_near(arch: str, options: dict[str, Any]
     feed = {"image": (image / 255).astype(np.float32)} | more
     graph = to_onnx(network, told)
     expected = InferenceSession(graph.SerializeToString()).run(None, feed)[0]
+    level = logging.getLogger().level
     int8 = quantize(graph, [feed])
+    assert logging.getLogger().level == level  # what the program logs afterwards is heard as before
     asked = SessionOptions()
     asked.optimized_model_filepath = str(tmp_path / "optimized.onnx")
     asked.log_severity_level = 3

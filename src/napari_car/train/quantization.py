@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -66,8 +67,7 @@ def quantize(
         Share of other activations that a range holds, in percent.
     """
     image = next(node for node in model.graph.node if node.op_type == "Conv").input[0]
-    logging.getLogger().setLevel(logging.ERROR)  # the quantizer gives advice through the root logger
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, _quiet():
         source, target = Path(folder, "float.onnx"), Path(folder, "int8.onnx")
         onnx.save(_balanced(model), source)
         quantize_static(
@@ -81,6 +81,18 @@ def quantize(
             },
         )  # fmt: skip
         return _with_bytes(onnx.load(target))
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the advice that the quantizer gives through the root logger, which is left as it was."""
+    root = logging.getLogger()
+    level = root.level
+    root.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        root.setLevel(level)
 
 
 def lattice_steps(weight: Tensor) -> Tensor:
