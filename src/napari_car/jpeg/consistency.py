@@ -25,7 +25,7 @@ _LEVEL_SHIFT = np.float32(128)  # Source: ITU-T T.81 A.3.1
 TO_YCBCR = np.array(
     [[0.299, 0.587, 0.114], [-0.299 / 1.772, -0.587 / 1.772, 0.5], [0.5, -0.587 / 1.402, -0.114 / 1.402]], np.float32
 )
-_TO_RGB = np.linalg.inv(TO_YCBCR).astype(np.float32)
+TO_RGB = np.linalg.inv(TO_YCBCR).astype(np.float32)
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,7 +97,7 @@ def make_consistent(
         rows, columns = spectrum.shape[:2]
         change[: rows * 8, : columns * 8] = inverse_block_dct(clipped - spectrum)
     if len(planes) == 3:
-        changes = np.tensordot(_TO_RGB[:, : len(changes)], changes, 1)
+        changes = np.tensordot(TO_RGB[:, : len(changes)], changes, 1)
     return np.clip(planes + changes / np.float32(255), 0, 1), n_clipped / max(n_known, 1)
 
 

@@ -83,12 +83,10 @@ def quality_evidence(counts: NDArray[np.float32], kind: Kind, noise: float = EXA
         Standard deviation of a coefficient around its multiple, grey levels.
     """
     divisors = _ladder(kind)
-    n_used = int(np.flatnonzero(counts[1:].sum(0)).max(initial=0)) + 1
-    gain = np.stack([
-        _weighted(row, _gain_table(noise if frequency else max(noise, _DC_NOISE)))
-        for frequency, row in enumerate(counts)
-    ])  # fmt: skip
     frequency = np.arange(64)
+    n_used = int(np.flatnonzero(counts[1:].sum(0)).max(initial=0)) + 1
+    tables = [_gain_table(max(noise, _DC_NOISE)), *[_gain_table(noise)] * 63]
+    gain = np.stack([_weighted(row, table) for row, table in zip(counts, tables, strict=True)])
     each = gain[frequency, divisors]
     total = each[:, 1:].sum(1)
     # Flat areas have a few values of DC, on some lattice by chance: alone, they are no evidence.

@@ -75,7 +75,9 @@ class Degradation:
         return Degraded(crop, degraded, condition(quality, subsampling))
 
     def draw_quality(self, rng: np.random.Generator) -> int:
-        """Quality of one crop, where it is not given."""
+        """Quality of one crop."""
+        if self.quality is not None:
+            return self.quality
         if rng.random() < self.fine:
             return int(rng.integers(85, 101))
         return int(rng.integers(5, 41 if rng.random() < 0.5 else 101))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +14,7 @@ from torch.nn import functional
 from napari_car.train.degradation import SHARES, Degradation, condition
 from napari_car.train.networks import MCU
 from napari_car.train.pool import DOWNSCALED, MARGIN, SHRUNK, load
-from napari_car.train.tensor_jpeg import recompress
-
-GREY = (0.299, 0.587, 0.114)
+from napari_car.train.tensor_jpeg import luma, recompress
 
 
 class DevicePatches:
@@ -38,6 +37,8 @@ class DevicePatches:
         self, pictures: list[Path], degradation: Degradation, *, patch: int, batch: int, seed: int,
         augment: bool, device: torch.device,
     ) -> None:  # fmt: skip
+        if degradation.quality is not None:  # then nothing else is drawn
+            degradation = replace(degradation, double=0, grey=0, clean=0)
         self.degradation, self.patch, self.batch, self.augment = degradation, patch, batch, augment
         self.rng, self.device = np.random.default_rng(seed), device
         self.side = -(-patch // MCU) * MCU + MARGIN
@@ -54,19 +55,16 @@ class DevicePatches:
     @torch.no_grad()
     def _batch(self) -> tuple[Tensor, Tensor, Tensor]:
         """One batch; patches that share a sampling lie side by side in it."""
-        degradation, rng = self.degradation, self.rng
-        crops, told = self._crops(), []
+        rng, crops, told = self.rng, self._crops(), []
         pairs: list[tuple[Tensor, Tensor]] = []
         for subsampling, count in self._samplings().items():
             group, crops = crops[:count], crops[count:]
-            if count and degradation.quality is not None:
-                pairs.append((group, recompress(group, count * [degradation.quality], subsampling)))
-                told += count * [condition(degradation.quality, subsampling)]
-            elif count:
-                quality = [degradation.draw_quality(rng) for _ in range(count)]
-                n_clean = int(rng.binomial(count, degradation.clean))
-                pairs.append(self._degraded(group, quality, subsampling, n_clean))
-                told += [condition(100 if i < n_clean else q, subsampling) for i, q in enumerate(quality)]
+            if count == 0:
+                continue
+            quality = [self.degradation.draw_quality(rng) for _ in range(count)]
+            n_clean = int(rng.binomial(count, self.degradation.clean))
+            pairs.append(self._degraded(group, quality, subsampling, n_clean))
+            told += [condition(100 if i < n_clean else q, subsampling) for i, q in enumerate(quality)]
         margin = MARGIN // 2
         window = np.s_[..., margin : margin + self.patch, margin : margin + self.patch]
         reference, degraded = (torch.cat(parts)[window].to(torch.uint8) for parts in zip(*pairs, strict=True))
@@ -85,16 +83,15 @@ class DevicePatches:
         """Crops, grey where that is their sampling, and what JPEG makes of all but the first ``n_clean``."""
         rng, count = self.rng, len(quality)
         if subsampling == "grey":
-            weights = torch.tensor(GREY, device=self.device).view(3, 1, 1)
-            crops = (crops * weights).sum(1, keepdim=True).round().expand(-1, 3, -1, -1)
-        degraded = recompress(crops, quality, subsampling).clone()
+            crops = luma(crops).expand(-1, 3, -1, -1)
+        degraded = recompress(crops, quality, subsampling).contiguous()
         n_twice = int(rng.binomial(count, self.degradation.double))
         if n_twice:
             dy, dx = (int(shift) for shift in rng.integers(0, MCU, 2)) if rng.random() < 0.5 else (0, 0)
             height, width = (length - MCU for length in crops.shape[2:])
             window = np.s_[count - n_twice :, :, dy : dy + height, dx : dx + width]
             again = [int(rng.integers(value, 101)) for value in quality[count - n_twice :]]
-            degraded[window] = recompress(degraded[window].contiguous(), again, subsampling)
+            degraded[window] = recompress(degraded[window], again, subsampling)
         degraded[:n_clean] = crops[:n_clean]
         return crops, degraded
 

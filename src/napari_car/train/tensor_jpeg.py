@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from functools import cache
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from napari_car.jpeg.tables import Kind, ijg_table
-
-TO_YCC = ((0.299, 0.587, 0.114), (-0.168735892, -0.331264108, 0.5), (0.5, -0.418687589, -0.081312411))
-"""Rows give Y, Cb and Cr of R, G, B; source: JFIF 1.02, "Conversion to and from RGB"."""
-TO_RGB = ((1.0, 0.0, 1.402), (1.0, -0.344136286, -0.714136286), (1.0, 1.772, 0.0))
-"""Rows give R, G and B of Y, Cb and Cr."""
+from napari_car.jpeg.consistency import TO_RGB, TO_YCBCR
+from napari_car.jpeg.tables import BLOCK_DCT, Kind, ijg_table
 
 
 def recompress(image: Tensor, quality: Sequence[int], subsampling: str) -> Tensor:
@@ -41,13 +37,13 @@ def recompress(image: Tensor, quality: Sequence[int], subsampling: str) -> Tenso
     Rounds where libjpeg does, but computes the DCT in floats: a coefficient halfway between two levels may take the
     other one. Source: libjpeg ``jccolor.c``, ``jcsample.c``, ``jdsample.c`` (triangle filter), ``jdcolor.c``.
     """
-    luma, chroma = (_tables(quality, kind, image.device) for kind in ("luma", "chroma"))
+    fine, coarse = (_tables(quality, kind, image.device) for kind in ("luma", "chroma"))
     if subsampling == "grey":
-        return _coded(image[:, :1], luma).expand(-1, 3, -1, -1)
-    planes = _mixed(image, TO_YCC).round()
+        return _coded(image[:, :1], fine).expand(-1, 3, -1, -1)
+    planes = _mixed(image, TO_YCBCR).round()
     y, colours = planes[:, :1], planes[:, 1:] + 128
-    colours = _coded(_shrunk(colours, subsampling), chroma)
-    decoded = torch.cat([_coded(y, luma), _grown(colours, subsampling) - 128], dim=1)
+    colours = _coded(_shrunk(colours, subsampling), coarse)
+    decoded = torch.cat([_coded(y, fine), _grown(colours, subsampling) - 128], dim=1)
     return _mixed(decoded, TO_RGB).round().clamp(0, 255)
 
 
@@ -89,24 +85,20 @@ def _doubled(values: Tensor, first: int, second: int, divisor: int) -> Tensor:
     return torch.floor(torch.stack([left, right], dim=-1) / divisor).flatten(-2)
 
 
-def _mixed(planes: Tensor, matrix: tuple[tuple[float, ...], ...]) -> Tensor:
-    """Each pixel's three values times a matrix."""
-    return torch.einsum("ij,njyx->niyx", _on_device(matrix, planes.device), planes)
+def luma(image: Tensor) -> Tensor:
+    """The grey picture of one in RGB, (N, 3, H, W) to (N, 1, H, W), in whole numbers."""
+    return _mixed(image, TO_YCBCR)[:, :1].round()
 
 
-@cache
-def _on_device(matrix: tuple[tuple[float, ...], ...], device: torch.device) -> Tensor:
-    """A matrix as a tensor, made once."""
-    return torch.tensor(matrix, device=device)
+def _mixed(planes: Tensor, matrix: NDArray[np.float32]) -> Tensor:
+    """Each pixel's three values times a matrix (3, 3)."""
+    return torch.einsum("ij,njyx->niyx", torch.from_numpy(matrix).to(planes.device), planes)
 
 
 @cache
 def _basis(device: torch.device) -> Tensor:
-    """The orthonormal DCT of the 64 values of a block, shape (64, 64)."""
-    i = torch.arange(8, dtype=torch.float64)
-    line = torch.cos((2 * i + 1) * i[:, None] * math.pi / 16) / 2
-    line[0] = math.sqrt(0.125)
-    return torch.kron(line, line).to(device, torch.float32)
+    """The DCT of the 64 values of a block, shape (64, 64), one frequency a row."""
+    return torch.from_numpy(np.kron(BLOCK_DCT, BLOCK_DCT)).to(device, torch.float32)
 
 
 def _tables(quality: Sequence[int], kind: Kind, device: torch.device) -> Tensor:
