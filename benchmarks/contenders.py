@@ -94,8 +94,8 @@ def contenders() -> Iterator[Contender]:
     for card in reversed(list_models()):
         for precision in card.precisions:
             yield Contender(f"{card.id}, {precision}", lambda of=(card.id, precision): _ours(*of))
-    for provider in offered():
-        for card in reversed(list_models()) if provider != "cpu" else ():
+    for provider in offered()[:-1]:  # the last is the CPU
+        for card in reversed(list_models()):
             for precision in PROVIDERS[provider].precisions:
                 of = (card.id, precision, provider)
                 yield Contender(f"{card.id}, {precision}, {provider}", lambda of=of: _ours(*of))

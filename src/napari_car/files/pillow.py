@@ -154,12 +154,12 @@ def silent_stderr() -> Iterator[None]:
 
 
 @contextmanager
-def silent_log(name: str) -> Iterator[None]:
-    """Keep a library from logging what ends in our one sentence."""
+def silent_log(name: str, level: int = logging.CRITICAL + 1) -> Iterator[None]:
+    """Keep a library from logging, below a level, what ends in our one sentence or is no use to anyone."""
     logger = logging.getLogger(name)
-    level = logger.level
-    logger.setLevel(logging.CRITICAL + 1)
+    before = logger.level
+    logger.setLevel(level)
     try:
         yield
     finally:
-        logger.setLevel(level)
+        logger.setLevel(before)

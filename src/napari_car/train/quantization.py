@@ -8,7 +8,6 @@ from __future__ import annotations
 import logging
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from onnx import TensorProto, helper, numpy_helper
 from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantFormat, QuantType, quantize_static
 from torch import Tensor
 
+from napari_car.files.pillow import silent_log
 from napari_car.train.graph import TOLD
 
 Feed = dict[str, NDArray[np.float32]]
@@ -67,7 +67,7 @@ def quantize(
         Share of other activations that a range holds, in percent.
     """
     image = next(node for node in model.graph.node if node.op_type == "Conv").input[0]
-    with tempfile.TemporaryDirectory() as folder, _quiet():
+    with tempfile.TemporaryDirectory() as folder, silent_log("root", logging.ERROR):  # advice
         source, target = Path(folder, "float.onnx"), Path(folder, "int8.onnx")
         onnx.save(_balanced(model), source)
         quantize_static(
@@ -81,18 +81,6 @@ def quantize(
             },
         )  # fmt: skip
         return _with_bytes(onnx.load(target))
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Without the advice that the quantizer gives through the root logger, which is left as it was."""
-    root = logging.getLogger()
-    level = root.level
-    root.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        root.setLevel(level)
 
 
 def lattice_steps(weight: Tensor) -> Tensor:
