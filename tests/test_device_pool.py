@@ -13,10 +13,10 @@ torch = pytest.importorskip("torch", reason="needs the train extra")
 pytest.importorskip("onnx", reason="needs the train extra")
 pytest.importorskip("safetensors", reason="needs the train extra")
 
-from napari_car.train import degradation, tensor_jpeg  # noqa: E402
+from napari_car.train import batches, degradation, tensor_jpeg  # noqa: E402
 from napari_car.train.degradation import Degradation, condition  # noqa: E402
 from napari_car.train.device_pool import DevicePatches  # noqa: E402
-from napari_car.train.fit import _Run, _stream  # noqa: E402
+from napari_car.train.fit import _Run  # noqa: E402
 from napari_car.train.pool import Patches, load  # noqa: E402
 from napari_car.train.recipe import Recipe  # noqa: E402
 
@@ -32,10 +32,8 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     return sorted(folder.iterdir())
 
 
-def patches(
-    pictures: list[Path], made: Degradation | None = None, *, augment: bool = True, patch: int = 48
-) -> DevicePatches:
-    return DevicePatches(pictures, made or Degradation(), patch=patch, batch=24, seed=3, augment=augment, device=CPU)
+def patches(pictures: list[Path], made: Degradation, *, augment: bool = True, patch: int = 48) -> DevicePatches:
+    return DevicePatches(pictures, made, patch=patch, batch=24, seed=3, augment=augment, device=CPU)
 
 
 @pytest.mark.parametrize("subsampling", ["4:4:4", "4:2:2", "4:2:0", "grey"])
@@ -73,8 +71,8 @@ def test_they_are_drawn_as_those_of_the_cpu(pictures: list[Path]) -> None:
     streams = patches(pictures, recipe), Patches(pictures, recipe, patch=48, batch=24, seed=3)
     errors, shares, clean = [], [], []
     for stream in streams:
-        batches = [batch for _, batch in zip(range(40), stream, strict=False)]
-        reference, degraded, told = (torch.cat(tensors).double() for tensors in zip(*batches, strict=True))
+        drawn = [batch for _, batch in zip(range(40), stream, strict=False)]
+        reference, degraded, told = (torch.cat(tensors).double() for tensors in zip(*drawn, strict=True))
         error = (degraded - reference).square().mean((1, 2, 3))
         errors.append(float(error[error > 0].log().mean()))
         shares.append([float((told[:, 2] == value).double().mean()) for value in (0, 0.5, 1)])
@@ -100,9 +98,18 @@ def test_a_network_of_one_quality_takes_patches_of_any_side(pictures: list[Path]
     assert reference.shape == degraded.shape == (24, 3, 24, 24)
 
 
-def test_a_gpu_makes_its_own_unless_a_teacher_is_asked(pictures: list[Path], tmp_path: Path) -> None:
-    recipe = Recipe("ARCNN", quality=10, epochs=1, patch=32, batch=4)
-    run = _Run(recipe, tmp_path / "all.safetensors", CPU)
-    assert isinstance(_stream(recipe, pictures, run, 0)[0], Patches)
+def test_a_gpu_makes_its_own_unless_there_is_a_teacher(pictures: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    def where(device: str, teacher: str | None) -> tuple[object, object]:
+        recipe = Recipe(epochs=1, teacher=teacher)
+        return batches.stream(recipe, pictures, torch.device(device), step=0, workers=0)
+
+    monkeypatch.setattr(batches, "DevicePatches", lambda *_, device, **__: f"made on {device}")
+    assert where("cuda", None) == ("made on cuda", "made on cuda")
+    assert isinstance(where("cuda", "car-s")[0], Patches)
+    assert isinstance(where("cpu", None)[0], Patches)
+
+
+def test_a_run_takes_them(pictures: list[Path], tmp_path: Path) -> None:
+    run = _Run(Recipe("ARCNN", quality=10, epochs=1, patch=32, batch=4), tmp_path / "all.safetensors", CPU)
     run.train(*next(iter(patches(pictures, Degradation(quality=10), patch=32))))
     assert run.step == 1

@@ -47,7 +47,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Train every set of weights asked for; finished ones are left as they are."""
-    from napari_car.train.fit import draw_curve, fit
+    from napari_car.train.curve import draw_curve
+    from napari_car.train.fit import fit
 
     recipes = _recipes(options)
     if options.shipped is not None:

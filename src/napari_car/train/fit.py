@@ -6,7 +6,7 @@ import csv
 import logging
 import math
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
@@ -15,25 +15,21 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from napari_car.errors import InputError
 from napari_car.train import checkpoint
 from napari_car.train.arithmetic import fast_dtype
+from napari_car.train.batches import Batches, inputs, stream
 from napari_car.train.degradation import condition, recompress
-from napari_car.train.device_pool import DevicePatches
 from napari_car.train.muon import Muon
-from napari_car.train.networks import build, last_layer, residual_scale
-from napari_car.train.pool import Patches, find_pictures, load, split
-from napari_car.train.recipe import Recipe, degradation
+from napari_car.train.networks import build, last_layer
+from napari_car.train.pool import find_pictures, load, split
+from napari_car.train.recipe import Recipe
 from napari_car.train.revival import revive
 from napari_car.train.rounding import Levels, put_levels, round_activations, rounded_weights, without_levels
 
 logger = logging.getLogger(__name__)
-
-Batches = Iterable[tuple[Tensor, Tensor, Tensor]]
-"""Reference and degraded patches (N, 3, P, P) uint8, and the condition (N, 3)."""
 
 SAVE_SECONDS = 45.0
 VALIDATE_SECONDS = 300.0
@@ -80,7 +76,7 @@ def fit(
     if run.fraction >= 1:
         logger.info("%s is finished", path)
         return path
-    patches, batches = _stream(recipe, training, run, workers)
+    patches, batches = stream(recipe, training, run.device, step=run.step, workers=workers)
     if run.step == 0:
         run.begin(patches)
     validation = _Validation(held_out, recipe, run.device)
@@ -104,18 +100,6 @@ def _device(name: str | None) -> torch.device:
     if name is not None and name not in known:
         raise InputError(f"device is {name!r}; PyTorch finds {', '.join(known)} here")
     return torch.device(name or ("cuda" if n_gpus else "cpu"))
-
-
-def _stream(recipe: Recipe, pictures: list[Path], run: _Run, workers: int) -> tuple[Batches, Batches]:
-    """Batches by this process, and by what makes them fastest: the GPU itself, or processes beside the trainer."""
-    drawn: dict[str, Any] = {
-        "patch": recipe.patch, "batch": recipe.batch, "seed": recipe.seed + 1000 * run.step, "augment": recipe.augment,
-    }  # fmt: skip
-    if run.device.type == "cuda" and recipe.teacher is None:
-        made = DevicePatches(pictures, degradation(recipe), device=run.device, **drawn)
-        return made, made
-    patches = Patches(pictures, degradation(recipe), in_memory=recipe.in_memory, teacher=recipe.teacher, **drawn)
-    return patches, DataLoader(patches, batch_size=None, num_workers=workers, prefetch_factor=4 if workers else None)
 
 
 class _Run:
@@ -144,7 +128,7 @@ class _Run:
 
     def begin(self, patches: Batches) -> None:
         """What a recipe does to the network before the first step, by what it makes of the first batches."""
-        batches = (_inputs(r, d, c, self.device) for r, d, c in islice(patches, SEEN))
+        batches = (inputs(r, d, c, self.device) for r, d, c in islice(patches, SEEN))
         seen = [(image, told) for image, _, told in batches]
         if self.recipe.revive:
             logger.info("%d channels begin anew", revive(self.network, seen))
@@ -173,7 +157,7 @@ class _Run:
         for optimizer, rates in zip(self.optimizers, self.rates, strict=True):
             for group, rate in zip(optimizer.param_groups, rates, strict=True):
                 group["lr"] = rate * factor
-        image, target, conditions = _inputs(reference, degraded, conditions, self.device)
+        image, target, conditions = inputs(reference, degraded, conditions, self.device)
         dtype = torch.float32 if self.recipe.rounded else fast_dtype(self.device)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=dtype == torch.bfloat16):
             residual = self.compute(dict(self.network.named_parameters()), image, conditions)
@@ -246,7 +230,7 @@ class _Validation:
                 for arrays in (references, [recompress(r, quality, "4:2:0") for r in references])
             ]
             told = torch.from_numpy(condition(quality, "4:2:0")).expand(len(references), -1)
-            self.sets[f"q{quality}"] = _inputs(batch[0], batch[1], told, device)
+            self.sets[f"q{quality}"] = inputs(batch[0], batch[1], told, device)
 
     @torch.no_grad()
     def psnr(self, run: _Run) -> dict[str, float]:
@@ -260,14 +244,6 @@ class _Validation:
             before, after = (e.square().mean(dim=(1, 2, 3)) for e in (target, target - residual))
             gains[name] = round((10 * torch.log10(before / after)).mean().item(), 3)
         return gains
-
-
-def _inputs(reference: Tensor, degraded: Tensor, conditions: Tensor, device: torch.device) -> tuple[Tensor, ...]:
-    """Image in [0, 1] and target residual in units of the residual scale, on the device."""
-    conditions = conditions.to(device)
-    image = degraded.to(device).float().div_(255).contiguous(memory_format=torch.channels_last)
-    clean = reference.to(device).float().div_(255)
-    return image, (clean - image) / residual_scale(conditions), conditions
 
 
 def _loss(residual: Tensor, target: Tensor, kind: str) -> Tensor:
@@ -309,22 +285,3 @@ def _centre(picture: np.ndarray[Any, Any], side: int) -> np.ndarray[Any, Any]:
     crop = picture[y : y + side, x : x + side]
     pad = [(0, side - crop.shape[0]), (0, side - crop.shape[1]), (0, 0)]
     return np.ascontiguousarray(np.pad(crop, pad, "symmetric"))
-
-
-def draw_curve(log: Path, picture: Path) -> None:
-    """Plot the held-out gains of a run's CSV against time."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot as plt
-
-    with log.open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    figure, axis = plt.subplots(figsize=(6, 4), layout="constrained")
-    minutes = [float(row["minutes"]) for row in rows]
-    for key in [k for k in rows[0] if k.startswith("q")]:
-        axis.plot(minutes, [float(row[key]) for row in rows], marker=".", label=key)
-    axis.set(xlabel="minutes", ylabel="PSNR gain over the JPEG, dB (RGB, held-out pictures)", title=log.stem)
-    axis.legend()
-    figure.savefig(picture, dpi=120)
-    plt.close(figure)
