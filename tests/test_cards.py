@@ -38,13 +38,18 @@ def test_a_bundled_card_is_true(model: str) -> None:
     card = load_card(model)
     assert card.id == card.folder.name == model
     assert card.precisions == ("int8", "fp32")
-    assert len({(w.precision, w.quality) for w in card.weights}) == len(card.weights)
+    assert len({(w.precision, w.form, w.quality) for w in card.weights}) == len(card.weights)
     for weights in card.weights:
         assert hashlib.sha256(card.read(weights)).hexdigest() == weights.sha256
     assert card.size == sum(path.stat().st_size for path in card.folder.glob("*.onnx"))  # none is left over
     assert 1 <= card.qualities[0] <= card.qualities[1] <= 100
     assert card.halo >= 0
     assert 16 % card.align == 0  # tiles begin on the MCU grid
+    assert [w.quality for w in card.weights if w.form == "strips"] == [
+        w.quality for w in card.weights if (w.precision, w.form) == ("int8", "tiles")
+    ]
+    assert card.strips["lead"] >= card.halo
+    assert card.strips["lead"] % 16 == 0
     assert (card.folder / card.training["recipe"]).is_file()
     assert (card.folder / "CARD.md").is_file()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import math
 import subprocess
 import sys
 from pathlib import Path
@@ -103,17 +104,35 @@ def test_what_cannot_fit_is_refused_before_the_work() -> None:
         restore(np.zeros((64, 64), np.uint8), quality=20, max_memory="50MB")
 
 
+@pytest.mark.parametrize("takes_strips", [False, True], ids=["tiles", "strips"])
 @pytest.mark.parametrize("held", [0, 30_000])
-def test_a_limit_bounds_tiles_and_what_is_held_back(monkeypatch: pytest.MonkeyPatch, held: int) -> None:
+def test_a_limit_bounds_what_is_worked_on_and_what_is_held_back(
+    monkeypatch: pytest.MonkeyPatch, held: int, takes_strips: bool
+) -> None:
     for module in (budget, memory):
         monkeypatch.setattr(module, "resident", lambda: 100_000_000)
     card = load_card("car-s")
+
+    def pieces(limit: str, threads: int, held: int = 0) -> budget.Pieces:
+        return budget.fit(
+            card, "int8", (8000, 10_000), takes_strips=takes_strips, align=16, threads=threads, max_memory=limit,
+            held_per_row=held,
+        )  # fmt: skip
+
+    kinds = set()
     for limit in ("160MB", "240MB", "1GB"):
-        tile, at_once = budget.fit(card, "int8", align=16, threads=4, max_memory=limit, held_per_row=held)
-        tiles = at_once * (card.bytes_per_px["int8"] + budget.AROUND_PER_PX["int8"]) * (tile + 64) ** 2
-        assert tiles + 2 * held * (tile + 32) + budget.HEADROOM + 100e6 <= parse_memory(limit)
-    small, large = (budget.fit(card, "int8", align=16, threads=64, max_memory=limit) for limit in ("200MB", "4GB"))
-    assert large[0] * large[1] > 4 * small[0] * small[1], "more room is used"
+        found = pieces(limit, 4, held)
+        plan = found.plan(8000, 10_000)
+        per_px = card.strips["bytes_per_px"] if plan.is_strips else card.bytes_per_px["int8"]
+        largest = max(math.prod(tile.read.shape) for tile in plan)
+        state = plan.is_strips * card.strips["state_per_px"] * 10_000
+        runs = found.at_once * (per_px + budget.AROUND_PER_PX["int8"]) * largest
+        tallest = max(tile.write.shape[0] for tile in plan)
+        assert state + runs + 2 * held * tallest + budget.HEADROOM + 100e6 <= parse_memory(limit)
+        kinds.add(plan.is_strips)
+    assert takes_strips in kinds
+    small, large = pieces("200MB", 64), pieces("4GB", 64)
+    assert large.side * large.at_once > 2 * small.side * small.at_once, "more room is used"
 
 
 @pytest.mark.parametrize(("mode", "progressive", "per_px"), [("RGB", False, 4), ("RGB", True, 7), ("L", False, 1)])

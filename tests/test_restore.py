@@ -250,9 +250,9 @@ def test_closing_the_steps_stops_between_tiles(threads: int, session: Session) -
     runs = []
 
     class Counting(Session):
-        def run(self, *arguments: Any) -> Any:
+        def run(self, *arguments: Any, **keywords: Any) -> Any:
             runs.append(1)
-            return super().run(*arguments)
+            return super().run(*arguments, **keywords)
 
     before = threading.active_count()
     counting = Counting(session.card, "cpu", "int8", threads)

@@ -1,13 +1,15 @@
-"""How large tiles are and how many are worked on at a time, by the memory and the cores there are."""
+"""In what pieces pictures are worked on and how many at a time, by the memory and the cores there are."""
 
 from __future__ import annotations
 
+import math
 import os
+from dataclasses import dataclass
 
 from napari_car.cards import ModelCard
 from napari_car.errors import InputError
 from napari_car.memory import parse_memory, resident, shortage
-from napari_car.tiling import fit_tiles, overlap
+from napari_car.tiling import STRIP, TilePlan, fit_columns, fit_tiles, overlap, plan_strips, plan_tiles
 
 WORKING_MEMORY = 64e6
 """For the tiles that are worked on at a time where no limit is set, bytes: what a run takes beyond picture, result and
@@ -23,35 +25,86 @@ HEADROOM = 32e6
 """What is kept free under a limit, bytes: for opening the model and for what allocators do not give back."""
 
 
+JOINING = 1.08
+"""Cost of a pixel in strips, of one in tiles: keeping rows and joining them. Measured: 1.05 to 1.07."""
+
+LARGE = (3000, 4000)
+"""Height and width of a large picture, px."""
+
+
+@dataclass(frozen=True)
+class Pieces:
+    """How pictures are worked on in pieces.
+
+    Parameters
+    ----------
+    side
+        Of tiles, or the width of columns of strips, px.
+    at_once
+        How many are worked on at a time.
+    halo, align
+        Of the model and what is asked of it, px.
+    lead
+        Of a model that takes strips, px; None for tiles.
+    """
+
+    side: int
+    at_once: int
+    halo: int
+    align: int
+    lead: int | None = None
+
+    def plan(self, height: int, width: int, phase: tuple[int, int] = (0, 0)) -> TilePlan:
+        """The tiles or strips of a picture whose grid has this phase."""
+        if self.lead is None:
+            return plan_tiles(height, width, tile=self.side, halo=self.halo, align=self.align, phase=phase)
+        return plan_strips(
+            height, width, column=self.side, lead=self.lead, halo=self.halo, align=self.align, phase=phase
+        )
+
+    def work(self, height: int, width: int) -> float:
+        """Pixels that each of those at work computes, strips' dearer ones included."""
+        plan = self.plan(height, width)
+        if plan.is_strips:
+            return JOINING * plan.read_px / self.at_once
+        return plan.read_px / len(plan) * -(-len(plan) // self.at_once)
+
+
 def fit(
     card: ModelCard,
     precision: str,
+    size: tuple[int, int],
     *,
+    takes_strips: bool,
     align: int,
     threads: int,
     tile: int | None = None,
     max_memory: int | str | None = None,
     taken: int = 0,
     held_per_row: int = 0,
-) -> tuple[int, int]:
-    """Side of the tiles, px, and how many are worked on at a time.
+) -> Pieces:
+    """Pieces in which pictures of a size are done soonest in bounded memory.
 
     Parameters
     ----------
     card, precision
         Of the model, and of its weights.
+    size
+        Height and width of a picture, px.
+    takes_strips
+        Whether it may be done in strips.
     align
         Grid on which tiles start, px.
     threads
         The most that can be worked on at a time.
     tile
-        The side, where it is given; the number of tiles alone then follows from the memory.
+        The side of tiles, where it is given; their number alone then follows from the memory.
     max_memory
-        What the process may take in all, bytes or such as "600MB"; as much as the tiles need for None.
+        What the process may take in all, bytes or such as "600MB"; as much as the pieces need for None.
     taken
-        What will be taken beyond the tiles and what the process has already, bytes.
+        What will be taken beyond the pieces and what the process has already, bytes.
     held_per_row
-        What is held back of each row of a tile, bytes.
+        What is held back of each row of a piece, bytes.
 
     Raises
     ------
@@ -73,27 +126,47 @@ def fit(
             room *= 2 / 3
         memory = min(room, threads * TILE_MEMORY)
     if tile is not None:
-        return tile, max(1, min(threads, int(memory / bytes_per_px / (tile + shared) ** 2)))
+        at_once = max(1, min(threads, int(memory / bytes_per_px / (tile + shared) ** 2)))
+        return Pieces(tile, at_once, card.halo, align)
     side, at_once = fit_tiles(memory, bytes_per_px=bytes_per_px, halo=card.halo, align=align, at_once=threads)
-    return side if tallest is None else min(side, tallest), at_once
+    tiles = Pieces(side if tallest is None else min(side, tallest), at_once, card.halo, align)
+    if not takes_strips or (tallest is not None and tallest < STRIP):
+        return tiles
+    lead = card.strips["lead"]
+    column, at_once = fit_columns(
+        memory - card.strips["state_per_px"] * size[1],
+        bytes_per_px=card.strips["bytes_per_px"] + AROUND_PER_PX[precision],
+        lead=lead,
+        halo=card.halo,
+        align=align,
+        at_once=threads,
+        width=size[1],
+    )
+    if not column:
+        return tiles
+    return min(tiles, Pieces(column, at_once, card.halo, align, lead), key=lambda pieces: pieces.work(*size))
 
 
-def overhead(card: ModelCard, precision: str, threads: int) -> float:
+def takes_strips(card: ModelCard, provider: str, precision: str) -> bool:
+    """Whether a model can be run on strips; elsewhere than on the CPU tiles do better, or nobody has measured it."""
+    return provider == "cpu" and any((w.precision, w.form) == (precision, "strips") for w in card.weights)
+
+
+def overhead(card: ModelCard, precision: str, threads: int, *, takes_strips: bool) -> float:
     """Pixels that one thread of ``threads`` computes for each pixel of a large picture, where no memory limit is set.
 
-    More than its share, since tiles overlap by their halo, and where a run takes much memory they are small.
+    More than its share, since pieces overlap by their halo, and where a run takes much memory they are small.
 
     Examples
     --------
     >>> from napari_car.cards import load_card
     >>> card = load_card("car-l")
-    >>> overhead(card, "int8", 1) > 1  # more than each pixel once: halos
-    True
-    >>> overhead(card, "fp32", 2) > 2 * overhead(card, "int8", 2)  # so much memory that one thread alone works
+    >>> tiles, strips = (overhead(card, "int8", 16, takes_strips=takes) for takes in (False, True))
+    >>> 1 / 16 < strips < tiles / 3  # sixteen tiles at a time would be too small
     True
     """
-    side, at_once = fit(card, precision, align=card.align, threads=threads)
-    return ((side + overlap(card.halo, card.align)) / side) ** 2 / at_once
+    pieces = fit(card, precision, LARGE, takes_strips=takes_strips, align=card.align, threads=threads)
+    return pieces.work(*LARGE) / math.prod(LARGE)
 
 
 def count_cores() -> int:

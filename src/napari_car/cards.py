@@ -31,12 +31,15 @@ class Weights:
         Of the arithmetic, "int8" or "fp32".
     quality
         The IJG quality that the weights are for, or None for all.
+    form
+        What the graph takes: "tiles", or "strips" (see ``stream.Stream``).
     """
 
     file: str
     sha256: str
     precision: str
     quality: int | None = None
+    form: str = "tiles"
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,10 @@ class ModelCard:
     conditioning
         What the network is told of the picture, in order, of ``luma_scale``, ``chroma_scale`` (IJG percent) and
         ``chroma_subsampling`` (0 none, 1 in both directions); empty for none.
+    strips
+        Of the graphs that take strips, where there are any: ``lead``, the rows by which what they give lags behind;
+        ``state_per_px``, the bytes they keep for each pixel across; and ``bytes_per_px``, the memory of a run for a
+        strip as high as the first, measured at export.
     qualities
         Lowest and highest IJG quality at which the model helps, with chroma subsampled.
     qualities_444
@@ -93,6 +100,7 @@ class ModelCard:
     qualities_444: tuple[int, int]
     weights: tuple[Weights, ...]
     opset: int
+    strips: Mapping[str, int] = field(default_factory=dict)
     training: Mapping[str, Any] = field(default_factory=dict)
     results: tuple[Mapping[str, Any], ...] = ()
     folder: Path = field(default=Path(), compare=False, repr=False)
@@ -112,9 +120,9 @@ class ModelCard:
         psnr = {row["model"]: row["psnr"] for row in self.results if row["data"] == data and row["quality"] == quality}
         return psnr[self.id] - psnr["jpeg"] if {self.id, "jpeg"} <= psnr.keys() else None
 
-    def nearest(self, quality: float, precision: str) -> Weights:
+    def nearest(self, quality: float, precision: str, form: str = "tiles") -> Weights:
         """The weights made for the quality nearest to ``quality``, in the given precision."""
-        found = [w for w in self.weights if w.precision == precision]
+        found = [w for w in self.weights if (w.precision, w.form) == (precision, form)]
         if not found:
             raise ModelError(f"model {self.id!r} has no {precision} weights; it has {', '.join(self.precisions)}")
         return min(found, key=lambda w: abs((quality if w.quality is None else w.quality) - quality))

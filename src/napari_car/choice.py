@@ -18,7 +18,7 @@ from typing import NamedTuple
 import numpy as np
 
 from napari_car import providers
-from napari_car.budget import count_cores, overhead
+from napari_car.budget import count_cores, overhead, takes_strips
 from napari_car.cards import ModelCard
 from napari_car.jpeg.coding import Coding
 from napari_car.pixels import Planes, Residual
@@ -84,7 +84,10 @@ def seconds_per_mp(card: ModelCard, among: Sequence[Candidate]) -> dict[str, flo
     """
     times = measured(card, among)
     return {
-        str(candidate): times[str(candidate)] / SIDE**2 * 1e6 * overhead(card, candidate.precision, count_cores())
+        str(candidate): times[str(candidate)]
+        / SIDE**2
+        * 1e6
+        * overhead(card, candidate.precision, count_cores(), takes_strips=takes_strips(card, *candidate))
         for candidate in among
         if str(candidate) in times
     }

@@ -118,8 +118,11 @@ def open_graph(content: bytes, name: str) -> onnxruntime.InferenceSession:
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
-    if name == "cpu":  # it plans one piece of memory for all, a third to a half larger than what is needed at a time
+    if name == "cpu":
+        # It plans one piece of memory for all, a third to a half larger than what is needed at a time.
         options.enable_mem_pattern = False
+        # And leaves for the end what only outputs need, so that all it is made of stays until then.
+        options.execution_order = ort.ExecutionOrder.PRIORITY_BASED
     if devices := _devices(provider):  # by its name alone a plug-in does not start
         options.add_provider_for_devices([devices[0]], dict(provider.options))
         return ort.InferenceSession(content, options)

@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import logging
 import math
+from collections.abc import Callable, Iterator
 from contextlib import closing
+from functools import partial
+from itertools import repeat
 from typing import TypedDict
 
 import numpy as np
@@ -35,9 +38,12 @@ from napari_car.pixels import (
 from napari_car.quality import Quality, find_codings
 from napari_car.session import Session, open_session
 from napari_car.steps import Steps, drain, side_by_side
-from napari_car.tiling import BLOCK, Tile, plan_tiles
+from napari_car.stream import Stream
+from napari_car.tiling import BLOCK, Tile, TilePlan
 
 logger = logging.getLogger(__name__)
+
+Run = Callable[[Array], Residual]
 
 BAND = 16_000
 """Pixels of a tile that are finished at a time, so that they stay in the processor's cache from step to step."""
@@ -193,9 +199,11 @@ def restore_steps(
     grids = [coding.grid_phase if coding else (0, 0) for coding in codings]
     phases = [(row % align, column % align) for row, column in grids]
     in_place = result is image
-    side, at_once = fit(
+    pieces = fit(
         card,
         session.precision,
+        (whole.height, whole.width),
+        takes_strips=session.takes_strips,
         align=align,
         threads=session.threads,
         tile=tile,
@@ -203,18 +211,15 @@ def restore_steps(
         taken=0 if out is not None else result.nbytes,
         held_per_row=in_place * whole.width * max(whole.channels, 1) * image.itemsize,
     )
-    plans = {
-        phase: plan_tiles(whole.height, whole.width, tile=side, halo=card.halo, align=align, phase=phase)
-        for phase in set(phases)
-    }
+    plans = {phase: pieces.plan(whole.height, whole.width, phase) for phase in set(phases)}
 
     shares: list[float] = []
 
-    def restore_tile(picture: Array, target: Array, coding: Coding | None, tile: Tile) -> None:
-        if coding is None:
-            output = Residual(np.broadcast_to(np.float32(0), (*tile.read.shape, 3)))
+    def restore_tile(picture: Array, target: Array, coding: Coding | None, tile: Tile, run: Run | None) -> None:
+        if run is None:
+            output = Residual(np.broadcast_to(np.float32(0), (tile.crop.bottom, tile.crop.right, 3)))
         else:
-            output = session.run(cut(picture, *tile.read, dtype=session.dtype), coding)
+            output = run(cut(picture, *tile.read, dtype=session.dtype))
         for band in tile.bands(BAND):
             window = band.write.slices
             degraded, top = picture[window], band.write.top - tile.write.top
@@ -229,23 +234,36 @@ def restore_steps(
 
     targets = [Target(picture, is_held_back=in_place) for picture in pictures(result)]
     jobs = (
-        (picture, target.window(tile.write), coding, tile)
+        (picture, target.window(tile.write), coding, tile, run)
         for picture, target, coding, phase in zip(pictures(image), targets, codings, phases, strict=True)
-        for tile in plans[phase]
+        for tile, run in zip(plans[phase], _runs(session, coding, plans[phase]), strict=True)
     )
     unread = (
         (target, row)
         for target, phase in zip(targets, phases, strict=True)
-        for row in (*[tile.read.top for tile in plans[phase]][1:], whole.height)
+        for row in (*[min(tile.read.top, tile.write.top) for tile in plans[phase]][1:], whole.height)
     )
     n_tiles = sum(len(plans[phase]) for phase in phases)
-    with closing(side_by_side(restore_tile, jobs, n_tiles, at_once)) as steps:
+    with closing(side_by_side(restore_tile, jobs, n_tiles, pieces.at_once)) as steps:
         for step, (target, row) in zip(steps, unread, strict=True):
             target.release(row)
             yield step
     if shares:
         logger.info("%.2f %% of the known coefficients were clipped into their intervals", 100 * np.mean(shares))
     return result
+
+
+def _runs(session: Session, coding: Coding | None, plan: TilePlan) -> Iterator[Run | None]:
+    """How each tile of a plan, or strip, goes through the network; None where it does not."""
+    if coding is None:
+        yield from repeat(None, len(plan))
+    elif plan.is_strips:
+        streams = [Stream(session, coding) for _ in plan.columns]
+        for nth in range(len(plan.rows)):
+            for stream in streams:
+                yield partial(stream.run, nth=nth, is_last=nth + 1 == len(plan.rows))
+    else:
+        yield from repeat(partial(session.run, coding=coding), len(plan))
 
 
 def _result(image: Array, dtype: DTypeLike | None, out: Array | None) -> Array:

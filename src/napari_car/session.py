@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_car.budget import count_cores
+from napari_car.budget import count_cores, takes_strips
 from napari_car.cards import ModelCard, Weights, load_card
 from napari_car.choice import candidates, choose
 from napari_car.errors import InferenceError, InputError, ModelError
@@ -24,6 +24,9 @@ logger = logging.getLogger(__name__)
 
 OUTPUTS = {"int8": ["residual", "step", "zero"], "fp32": ["residual"]}
 """What graphs of each precision give: in int8 the residual as bytes, which stand for ``(byte - zero) * step``."""
+
+FORMS: dict[str, tuple[list[str], list[str]]] = {"tiles": ([], []), "strips": (["state", "is_last"], ["next_state"])}
+"""What graphs of each form take and give besides."""
 
 
 class Session:
@@ -50,9 +53,10 @@ class Session:
         how = f"provider={self.provider!r}, precision={self.precision!r}, threads={self.threads}"
         return f"Session({self.card.id!r}, {how})"
 
-    def weights(self, coding: Coding) -> Weights:
-        """The weights that serve a picture coded like ``coding``."""
-        return self.card.nearest(coding.quality, self.precision)
+    @property
+    def takes_strips(self) -> bool:
+        """Whether ``run_strip`` can be used."""
+        return takes_strips(self.card, self.provider, self.precision)
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -81,19 +85,45 @@ class Session:
         InferenceError
             If onnxruntime fails; its own error is chained.
         """
-        session = self._open(self.weights(coding))
-        feed = {"image": image[None]}
+        return Residual.of(self._run("tiles", image, coding, {}))
+
+    def run_strip(self, image: Array, coding: Coding, state: Array, *, is_last: bool) -> tuple[Residual, Array]:
+        """Residual of the rows that are known with one more strip of a picture, and the state for the next one.
+
+        Parameters
+        ----------
+        image, coding
+            As for ``run``; at least as many rows as the card's ``strips["lead"]`` and a step of its grid in the first
+            strip of several.
+        state
+            Of the strip before; empty for the first.
+        is_last
+            Whether the picture ends with this strip.
+
+        Raises
+        ------
+        ModelError, InferenceError
+            As ``run``.
+        """
+        ends = np.array([is_last], np.int64)
+        *outputs, state = self._run("strips", image, coding, {"state": state, "is_last": ends})
+        return Residual.of(outputs), state
+
+    def _run(self, form: str, image: Array, coding: Coding, more: dict[str, Array]) -> list[Array]:
+        """What the graph of a form gives."""
+        session = self._open(self.card.nearest(coding.quality, self.precision, form))
+        feed = {"image": image[None], **more}
         if self.card.conditioning:
             told = [getattr(coding, name) for name in self.card.conditioning]
             feed["condition"] = np.array([told], np.float32)
         try:
-            outputs = session.run(None, feed)
+            outputs: list[Array] = session.run(None, feed)
         except Exception as error:  # onnxruntime raises classes of its own and plain RuntimeError
             height, width = image.shape[:2]
             raise InferenceError(
                 f"model {self.card.id!r} failed on {self.provider!r} with a tile of {height}x{width} px: {error}"
             ) from error
-        return Residual.of(outputs)
+        return outputs
 
     def _open(self, weights: Weights) -> onnxruntime.InferenceSession:
         """The onnxruntime session of one set of weights, opened on first use."""
@@ -157,10 +187,11 @@ def _open_weights(card: ModelCard, weights: Weights, provider: str) -> onnxrunti
         session = open_graph(content, provider)
     except Exception as error:  # onnxruntime raises classes of its own
         raise ModelError(f"model {card.id!r}: {weights.file} cannot be opened by onnxruntime: {error}") from error
-    expected = ["image", "condition"] if card.conditioning else ["image"]
+    more_taken, more_given = FORMS[weights.form]
+    expected = ["image", *["condition"] * bool(card.conditioning), *more_taken]
     found = [node.name for node in session.get_inputs()]
     outputs = [node.name for node in session.get_outputs()]
-    given = OUTPUTS[weights.precision]
+    given = [*OUTPUTS[weights.precision], *more_given]
     if found != expected or outputs != given:
         raise ModelError(
             f"model {card.id!r}: {weights.file} maps {found} to {outputs}; by the card it is {expected} to {given}"
@@ -174,7 +205,7 @@ def _open_weights(card: ModelCard, weights: Weights, provider: str) -> onnxrunti
     known = [field.name for field in fields(Coding)]
     if unknown := [name for name in card.conditioning if name not in known]:
         raise ModelError(f"model {card.id!r} is to be told {', '.join(unknown)}; what is known: {', '.join(known)}")
-    told = session.get_inputs()[-1].shape[-1]
+    told = session.get_inputs()[1].shape[-1] if card.conditioning else 0
     if card.conditioning and told != len(card.conditioning):
         raise ModelError(
             f"model {card.id!r}: {weights.file} is told {told} values where the card names {len(card.conditioning)}"

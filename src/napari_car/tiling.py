@@ -5,12 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import NamedTuple
 
 from napari_car.errors import InputError
 
 BLOCK = 8
 """Side of a block, px. Source: ITU-T T.81 A.1.1."""
+
+STRIP = 64
+"""Rows of a strip, px. What is done once a strip costs 8 % with 16 rows and 3 % with 32; 128 gain 1 %."""
 
 
 class Window(NamedTuple):
@@ -35,7 +39,7 @@ class Window(NamedTuple):
 class Tile(NamedTuple):
     """One run of the network: what it reads, what it writes, and the part of its output that is written.
 
-    ``read`` and ``write`` are in image coordinates, ``crop`` in coordinates of ``read``.
+    ``read`` and ``write`` are in image coordinates, ``crop`` in coordinates of the output.
     """
 
     read: Window
@@ -45,11 +49,22 @@ class Tile(NamedTuple):
     def bands(self, px: int) -> Iterator[Tile]:
         """The tile in strips of whole rows of blocks, of ``px`` pixels or one such row each, from top to bottom."""
         rows = max(1, px // self.write.shape[1] // BLOCK) * BLOCK
-        for start in range(self.read.top, self.write.bottom, rows):
+        first = self.write.top - self.crop.top
+        for start in range(first, self.write.bottom, rows):
             top, bottom = max(start, self.write.top), min(start + rows, self.write.bottom)
             if top < bottom:
-                crop = self.crop._replace(top=top - self.read.top, bottom=bottom - self.read.top)
+                crop = self.crop._replace(top=top - first, bottom=bottom - first)
                 yield Tile(self.read, self.write._replace(top=top, bottom=bottom), crop)
+
+
+class Span(NamedTuple):
+    """A tile along one axis, px: where it is read, where its output begins, and where that is written."""
+
+    read_start: int
+    read_stop: int
+    origin: int
+    start: int
+    stop: int
 
 
 @dataclass(frozen=True)
@@ -59,27 +74,32 @@ class TilePlan:
     Parameters
     ----------
     rows, columns
-        Spans along each axis, as ``(read start, write start, write stop)`` in px.
-    shape
-        Height and width of every read window, px.
+        Spans along each axis.
+    is_strips
+        Whether the rows of a column are one stream: what each gives depends on those above.
     """
 
-    rows: tuple[tuple[int, int, int], ...]
-    columns: tuple[tuple[int, int, int], ...]
-    shape: tuple[int, int]
+    rows: tuple[Span, ...]
+    columns: tuple[Span, ...]
+    is_strips: bool = False
 
     def __len__(self) -> int:
         return len(self.rows) * len(self.columns)
 
     def __iter__(self) -> Iterator[Tile]:
-        height, width = self.shape
-        for y, top, bottom in self.rows:
-            for x, left, right in self.columns:
+        for y in self.rows:
+            for x in self.columns:
                 yield Tile(
-                    read=Window(y, x, y + height, x + width),
-                    write=Window(top, left, bottom, right),
-                    crop=Window(top - y, left - x, bottom - y, right - x),
+                    read=Window(y.read_start, x.read_start, y.read_stop, x.read_stop),
+                    write=Window(y.start, x.start, y.stop, x.stop),
+                    crop=Window(y.start - y.origin, x.start - x.origin, y.stop - y.origin, x.stop - x.origin),
                 )
+
+    @property
+    def read_px(self) -> int:
+        """Pixels that all tiles read."""
+        height, width = (sum(s.read_stop - s.read_start for s in spans) for spans in (self.rows, self.columns))
+        return height * width
 
 
 def plan_tiles(
@@ -113,16 +133,48 @@ def plan_tiles(
     Examples
     --------
     >>> plan = plan_tiles(100, 40, tile=32, halo=10, align=16)
-    >>> len(plan), plan.shape
-    (3, (64, 48))
+    >>> [tile.read.shape for tile in plan]
+    [(64, 48), (64, 48), (64, 48)]
     >>> [tile.write.slices[0] for tile in plan]
     [slice(0, 48, None), slice(48, 64, None), slice(64, 100, None)]
     """
     if tile < 1:
         raise InputError(f"tile is {tile} px; it must be at least 1")
-    rows, read_height = _spans(height, tile, halo, align, phase[0])
-    columns, read_width = _spans(width, tile, halo, align, phase[1])
-    return TilePlan(rows, columns, (read_height, read_width))
+    return TilePlan(_spans(height, tile, halo, align, phase[0]), _spans(width, tile, halo, align, phase[1]))
+
+
+def plan_strips(
+    height: int, width: int, *, column: int, lead: int, halo: int, align: int, phase: tuple[int, int] = (0, 0)
+) -> TilePlan:
+    """Cut an image into columns, and each into strips that are to be run from top to bottom, no row of it twice.
+
+    What a strip gives lags behind what it reads by ``lead`` rows: the first reads as many more, the last gives them.
+
+    Parameters
+    ----------
+    height, width, halo, align, phase
+        As for ``plan_tiles``.
+    column
+        Width of what a column in the middle of the image writes at most, px.
+    lead
+        Of the network, px: a multiple of ``align`` and of blocks.
+
+    Examples
+    --------
+    >>> plan = plan_strips(200, 40, column=99, lead=16, halo=10, align=8)
+    >>> [tile.read.slices[0] for tile in plan]
+    [slice(0, 80, None), slice(80, 144, None), slice(144, 200, None)]
+    >>> [tile.write.slices[0] for tile in plan]
+    [slice(0, 64, None), slice(64, 128, None), slice(128, 200, None)]
+    """
+    origin, padded = _on_grid(height, align, phase[0])
+    count = max(1, -(-(padded - lead) // STRIP))
+    rows = round_up(-(-(padded - lead) // count), math.lcm(align, BLOCK))
+    stops = [*(origin + lead + rows * i for i in range(1, count)), origin + padded]
+    ends = [*(stop - lead for stop in stops[:-1]), height]
+    spans = zip([origin, *stops], stops, [origin, *ends], [0, *ends], ends, strict=False)
+    columns = _spans(width, column, halo, align, phase[1])
+    return TilePlan(tuple(Span(*span) for span in spans), columns, is_strips=True)
 
 
 def fit_tiles(memory: float, *, bytes_per_px: int, halo: int, align: int, at_once: int) -> tuple[int, int]:
@@ -168,6 +220,48 @@ def fit_tiles(memory: float, *, bytes_per_px: int, halo: int, align: int, at_onc
     return best
 
 
+def fit_columns(
+    memory: float, *, bytes_per_px: int, lead: int, halo: int, align: int, at_once: int, width: int
+) -> tuple[int, int]:
+    """How wide columns of strips are to be and how many are to be worked on at a time, as ``fit_tiles`` for tiles.
+
+    Parameters
+    ----------
+    memory, halo, align, at_once
+        As for ``fit_tiles``.
+    bytes_per_px
+        Memory that a strip takes for each pixel that it reads.
+    lead
+        As for ``plan_strips``, px.
+    width
+        Of the picture, px.
+
+    Returns
+    -------
+    column, count
+        Width of what a column writes, px, a multiple of ``align``, and how many at a time; 0 and 0 where memory is too
+        small for any.
+
+    Examples
+    --------
+    >>> fit_columns(64e6, bytes_per_px=60, lead=64, halo=54, align=16, at_once=2, width=4000)
+    (2000, 2)
+    >>> fit_columns(64e6, bytes_per_px=60, lead=64, halo=54, align=16, at_once=1, width=30000)
+    (7504, 1)
+    """
+    shared = overlap(halo, align)
+    best, most = (0, 0), 0.0
+    for count in range(1, at_once + 1):
+        widest = int(memory / (count * bytes_per_px * (STRIP + lead)) - shared) // align * align
+        if widest < 1:
+            break
+        column = round_up(-(-width // max(count, -(-width // widest))), align)
+        columns = -(-width // column)
+        if (done := min(count, columns) * column / (column + shared)) > most:
+            best, most = (column, min(count, columns)), done
+    return best
+
+
 def cell(align: int) -> int:
     """Side of the squares between which tiles may meet on a grid of ``align`` px: blocks of 8, or what divides both."""
     return math.gcd(align, BLOCK)
@@ -189,10 +283,16 @@ def round_up(length: int, grid: int) -> int:
     return -(-length // grid) * grid
 
 
-def _spans(length: int, tile: int, halo: int, align: int, phase: int) -> tuple[tuple[tuple[int, int, int], ...], int]:
-    """Spans of one axis and the length that each reads."""
-    origin = -(-phase % align)  # of the first whole cell of the grid, at or before the image's edge
-    tile, padded, shared = round_up(tile, align), round_up(length - origin, align), overlap(halo, align)
+def _on_grid(length: int, align: int, phase: int) -> tuple[int, int]:
+    """Of one axis padded out to the grid: where it begins, at or before the image's edge, and how long it is."""
+    origin = -(-phase % align)
+    return origin, round_up(length - origin, align)
+
+
+def _spans(length: int, tile: int, halo: int, align: int, phase: int) -> tuple[Span, ...]:
+    """Spans of tiles along one axis."""
+    origin, padded = _on_grid(length, align, phase)
+    tile, shared = round_up(tile, align), overlap(halo, align)
     read = min(padded, tile + shared)
     count = 1 + -(-(padded - read) // tile)
     # As many tiles would cover more than there is: smaller ones overlap less.
@@ -200,4 +300,4 @@ def _spans(length: int, tile: int, halo: int, align: int, phase: int) -> tuple[t
     tile = read - shared
     starts = [origin + min(i * tile, padded - read) for i in range(count)]
     edges = [0, *(start + round_up(halo, cell(align)) for start in starts[1:]), length]
-    return tuple(zip(starts, edges, edges[1:], strict=False)), read
+    return tuple(Span(start, start + read, start, *edge) for start, edge in zip(starts, pairwise(edges), strict=True))

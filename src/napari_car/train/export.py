@@ -17,7 +17,7 @@ from napari_car.cards import read_card
 from napari_car.errors import ModelError
 from napari_car.train import checkpoint
 from napari_car.train.degradation import condition
-from napari_car.train.footprint import bytes_per_px
+from napari_car.train.footprint import bytes_per_px, strips_bytes_per_px
 from napari_car.train.graph import OPSET, halve_weights, to_onnx
 from napari_car.train.networks import MCU, CarNet, FastARCNN, residual_scale
 from napari_car.train.pool import find_pictures, load, split
@@ -25,6 +25,7 @@ from napari_car.train.quantization import Feed, quantize
 from napari_car.train.receptive import receptive_radius
 from napari_car.train.recipe import Recipe, degradation
 from napari_car.train.rounding import widened
+from napari_car.train.strips import in_strips
 
 CALIBRATION_CROPS = 48
 
@@ -46,22 +47,26 @@ def export(checkpoints: list[Path], folder: Path, images: Path, summary: str | N
         recipes.append(recipe)
         graph = _checked_graph(network, recipe)
         feeds = _calibration(images, recipe, isinstance(network, CarNet))
-        files = {
-            "int8": quantize(graph, feeds, widened(network, checkpoint.load_levels(path), recipe.headroom)),
-            "fp32": halve_weights(graph),
-        }
-        for precision, model in files.items():
+        int8 = quantize(graph, feeds, widened(network, checkpoint.load_levels(path), recipe.headroom))
+        strips, facts = in_strips(int8, align_of(network))
+        for precision, form, model in (
+            ("int8", "tiles", int8),
+            ("int8", "strips", strips),
+            ("fp32", "tiles", halve_weights(graph)),
+        ):
             content = model.SerializeToString()
-            name = f"{recipe.name}.{precision}.onnx"
+            name = f"{recipe.name}.{precision}.{'strips.' if form == 'strips' else ''}onnx"
             (folder / name).write_bytes(content)
             digest = hashlib.sha256(content).hexdigest()
-            table: dict[str, Any] = {"file": name, "sha256": digest, "precision": precision}
+            table: dict[str, Any] = {"file": name, "sha256": digest, "precision": precision, "form": form}
             weights.append(table | ({"quality": recipe.quality} if recipe.quality else {}))
     stages = _stages(checkpoints)
     minutes, steps = (sum(progress[key] for progress in stages) for key in ("minutes", "step"))
     card = _card(folder, network, recipes, minutes, steps)
     results = card.pop("results")
-    card["bytes_per_px"] = {precision: bytes_per_px(folder / f"{recipe.name}.{precision}.onnx") for precision in files}
+    files = {kind: folder / f"{recipe.name}.{kind}.onnx" for kind in ("int8", "fp32", "int8.strips")}
+    card["bytes_per_px"] = {precision: bytes_per_px(files[precision]) for precision in ("int8", "fp32")}
+    card["strips"] = facts | {"bytes_per_px": strips_bytes_per_px(files["int8.strips"], facts["lead"])}
     if summary:
         card["summary"] = summary
     card |= {"weights": sorted(weights, key=_order), "results": results}
@@ -97,13 +102,15 @@ def describe(folder: Path) -> str:
         "told of the picture": ", ".join(card.conditioning) or "nothing",
         "halo, align": f"{card.halo} px, {card.align} px",
         "memory of a run": ", ".join(f"{n} bytes/px in {precision}" for precision, n in card.bytes_per_px.items()),
+        "in strips": "{lead} px late, {bytes_per_px} bytes/px".format(**card.strips),
         "ONNX opset": card.opset,
         "licence": card.licence,
     } | {key.replace("_", " "): value for key, value in card.training.items()}
     lines = [f"# {card.id}", "", card.summary, "", "| | |", "|---|---|"]
     lines += [f"| {key} | {value} |" for key, value in facts.items()]
-    lines += ["", "| file | precision | quality | sha256 |", "|---|---|---|---|"]
-    lines += [f"| {w.file} | {w.precision} | {w.quality or 'all'} | `{w.sha256}` |" for w in card.weights] + [""]
+    lines += ["", "| file | precision | takes | quality | sha256 |", "|---|---|---|---|---|"]
+    lines += [f"| {w.file} | {w.precision} | {w.form} | {w.quality or 'all'} | `{w.sha256}` |" for w in card.weights]
+    lines += [""]
     if card.results:
         columns = list(card.results[0])
         lines += ["Measured by `napari-car evaluate`:", "", f"| {' | '.join(columns)} |", "|" + "---|" * len(columns)]
@@ -155,7 +162,7 @@ def _card(folder: Path, network: nn.Module, recipes: list[Recipe], minutes: floa
     path = folder / "card.toml"
     old = tomllib.loads(path.read_text("utf-8")) if path.exists() else {}
     qualities = [r.quality for r in recipes if r.quality]
-    align = MCU if isinstance(network, CarNet) else 2 if isinstance(network, FastARCNN) else 1
+    align = align_of(network)
     spread = [min(qualities), max(qualities)] if qualities else [1, 95]
     training = {"data": "unknown", "data_licences": "unknown", "recipe": "recipe.toml"} | old.get("training", {})
     told = {"minutes": round(minutes, 1), "steps": steps, "seed": recipes[0].seed}
@@ -177,6 +184,11 @@ def _card(folder: Path, network: nn.Module, recipes: list[Recipe], minutes: floa
     }
 
 
+def align_of(network: nn.Module) -> int:
+    """Grid on which tiles must start, px."""
+    return MCU if isinstance(network, CarNet) else 2 if isinstance(network, FastARCNN) else 1
+
+
 def kmac_per_px(network: nn.Module, side: int = 64) -> float:
     """Multiply-accumulate operations of all convolutions, thousands per pixel of the image."""
     total = 0
@@ -195,6 +207,7 @@ def kmac_per_px(network: nn.Module, side: int = 64) -> float:
     return total / side**2 / 1000
 
 
-def _order(weights: dict[str, Any]) -> tuple[str, int]:
-    """int8 last in the alphabet of precisions comes first on the card, qualities rise."""
-    return {"int8": "0", "fp32": "1"}[weights["precision"]], weights.get("quality", 0)
+def _order(weights: dict[str, Any]) -> tuple[int, int]:
+    """int8 comes first on the card, qualities rise."""
+    kind = weights["precision"], weights["form"]
+    return [("int8", "tiles"), ("int8", "strips"), ("fp32", "tiles")].index(kind), weights.get("quality", 0)

@@ -10,9 +10,13 @@ from pathlib import Path
 import numpy as np
 
 from napari_car.providers import open_graph
+from napari_car.tiling import STRIP
 
 SIDES = (384, 448, 512, 640, 768)
 """Of tiles, px: onnxruntime's allocator leaves more or less of its memory unused by what sizes it meets."""
+
+WIDTHS = (512, 1024, 2048)
+"""Of columns of strips, px."""
 
 
 def bytes_per_px(model: Path) -> int:
@@ -20,9 +24,14 @@ def bytes_per_px(model: Path) -> int:
     return max(_bytes_per_px(model, side) for side in SIDES)
 
 
-def _bytes_per_px(model: Path, side: int) -> int:
-    """For tiles of one size, in a process of its own, which has not held any memory before."""
-    command = [sys.executable, "-m", __spec__.name, str(model), str(side)]
+def strips_bytes_per_px(model: Path, lead: int) -> int:
+    """The same for columns of strips: bytes per pixel of the first, which is higher than the others by ``lead``."""
+    return max(_bytes_per_px(model, width, lead) for width in WIDTHS)
+
+
+def _bytes_per_px(model: Path, width: int, lead: int = 0) -> int:
+    """For tiles or columns of one size, in a process of its own, which has not held any memory before."""
+    command = [sys.executable, "-m", __spec__.name, str(model), str(width), str(lead)]
     return int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)  # noqa: S603
 
 
@@ -35,19 +44,22 @@ def _peak() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
-def _measure(model: str, side: int) -> int:
+def _measure(model: str, width: int, lead: int) -> int:
     """Run a model a few times, as sessions do, on one thread."""
     session = open_graph(Path(model).read_bytes(), "cpu")
     dtype = np.uint8 if session.get_inputs()[0].type == "tensor(uint8)" else np.float32
     # Made without a larger array, whose memory the run would take for its own.
-    feed = {"image": np.ones((1, side, side, 3), dtype)}
-    if len(session.get_inputs()) > 1:
-        feed["condition"] = np.array([[500, 500, 1]], np.float32)
+    heights = (STRIP + lead, STRIP) if lead else (width, width)
+    first, later = (np.ones((1, height, width, 3), dtype) for height in heights)
+    inputs = [node.name for node in session.get_inputs()]
+    feed = {"condition": np.array([[500, 500, 1]], np.float32)} if "condition" in inputs else {}
+    state = np.empty(0, np.uint8)
     before = _peak()
-    for _ in range(3):
-        session.run(None, feed)
-    return -(-(_peak() - before) // side**2)
+    for image in (first, later, later):
+        more = {"state": state, "is_last": np.zeros(1, np.int64)} if lead else {}
+        state = session.run(None, feed | more | {"image": image})[-1]
+    return -(-(_peak() - before) // (first.shape[1] * width))
 
 
 if __name__ == "__main__":
-    print(_measure(sys.argv[1], int(sys.argv[2])))
+    print(_measure(sys.argv[1], int(sys.argv[2]), int(sys.argv[3])))

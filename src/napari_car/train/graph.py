@@ -29,21 +29,28 @@ TOLD = "told"
 
 
 class Graph:
-    """An ONNX graph that grows by one node a call; every method returns the name of its output."""
+    """An ONNX graph that grows by one node a call; every method returns the name of its output.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    prefix
+        Of the names of nodes and constants that are not given.
+    """
+
+    def __init__(self, prefix: str = "") -> None:
+        self.prefix = prefix
         self.nodes: list[onnx.NodeProto] = []
         self.constants: list[TensorProto] = []
 
     def node(self, operator: str, *inputs: str, output: str | None = None, **attributes: Any) -> str:
         """Append a node."""
-        output = output or f"{operator}_{len(self.nodes)}"
+        output = output or f"{self.prefix}{operator}_{len(self.nodes)}"
         self.nodes.append(helper.make_node(operator, inputs, [output], name=output, **attributes))
         return output
 
     def constant(self, values: Any, dtype: Any = np.float32) -> str:
         """Append a constant."""
-        name = f"constant_{len(self.constants)}"
+        name = f"{self.prefix}constant_{len(self.constants)}"
         self.constants.append(numpy_helper.from_array(np.ascontiguousarray(values, dtype), name))
         return name
 

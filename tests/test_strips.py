@@ -1,0 +1,238 @@
+"""Strips cover a picture once, and what comes out of them is what comes out of the whole, to the bit."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from napari_car import InferenceError, ModelError, Session, budget, list_models, load_card, open_session, restore
+from napari_car.budget import Pieces, fit
+from napari_car.jpeg.coding import Coding
+from napari_car.pixels import Residual
+from napari_car.restore import restore_steps
+from napari_car.stream import Stream
+from napari_car.tiling import STRIP, fit_columns, overlap, plan_strips
+
+WHOLE = 10**6
+MODELS = [card.id for card in list_models() if card.strips]
+
+
+@given(st.integers(1, 400), st.integers(1, 200), st.integers(1, 90), st.sampled_from([1, 2, 8, 16]), st.data())
+def test_strips_write_every_pixel_once_and_read_every_row_once(
+    height: int, width: int, column: int, align: int, data: st.DataObject
+) -> None:
+    halo = data.draw(st.integers(0, 70))
+    lead = data.draw(st.integers(0, 4)) * 16
+    phase = data.draw(st.tuples(st.integers(0, align - 1), st.integers(0, align - 1)))
+    plan = plan_strips(height, width, column=column, lead=lead, halo=halo, align=align, phase=phase)
+    written = np.zeros((height, width), int)
+    for tile in plan:
+        written[tile.write.slices] += 1
+        assert tile.crop.shape == tile.write.shape
+        assert min(tile.crop) >= 0
+    assert (written == 1).all()
+    first, last = plan.rows[0], plan.rows[-1]
+    assert -align < first.read_start <= 0
+    assert height <= last.read_stop < height + align
+    assert all(later.read_start == sooner.read_stop for sooner, later in pairwise(plan.rows))
+    for row in plan.rows:
+        assert 0 < row.read_stop - row.read_start <= STRIP + lead * (row is first)
+        assert (row.read_stop - first.read_start) % align == 0
+        assert (row.origin - first.read_start) % 8 == 0, "whole blocks come out"
+        assert row is last or row.stop + lead == row.read_stop, "all that is known is written"
+        assert row.origin <= row.start < row.stop
+
+
+@given(st.integers(1, 20_000), st.integers(1, 16), st.sampled_from([1, 16]), st.floats(1e6, 1e8))
+def test_columns_keep_to_their_memory(width: int, threads: int, align: int, memory: float) -> None:
+    column, at_once = fit_columns(memory, bytes_per_px=60, lead=64, halo=54, align=align, at_once=threads, width=width)
+    if column:
+        assert 1 <= at_once <= threads
+        assert at_once * 60 * (STRIP + 64) * (column + overlap(54, align)) <= memory * 1.001
+        assert -(-width // column) >= at_once
+    else:
+        assert memory < 60 * (STRIP + 64) * (align + overlap(54, align))
+
+
+@pytest.fixture
+def in_strips(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let strips be taken for any picture."""
+    monkeypatch.setattr(budget, "JOINING", 0)
+
+
+def of_strips(session: Session, image: NDArray[np.generic]) -> bool:
+    """Whether a picture is taken in several strips."""
+    pieces = fit(
+        session.card, "int8", image.shape[:2], takes_strips=session.takes_strips, align=session.card.align,
+        threads=session.threads,
+    )  # fmt: skip
+    return pieces.plan(*image.shape[:2]).is_strips
+
+
+@pytest.mark.usefixtures("in_strips")
+@pytest.mark.parametrize("model", MODELS)
+def test_strips_equal_the_whole_to_the_bit(model: str) -> None:
+    session = open_session(model, provider="cpu", precision="int8", threads=3)
+    lead, rng = session.card.strips["lead"], np.random.default_rng(0)
+    sizes = [(1, 1), (5, 300), (STRIP + lead, 90), (STRIP + lead + 1, 40), (2 * STRIP + lead + 3, 333), (401, 17)]
+    for number, size in enumerate(sizes):
+        image = rng.uniform(0.2, 0.8, (*size, 3))  # float64 that never clips: nothing is rounded away
+        assert of_strips(session, image)
+        coding = replace(Coding.from_quality((10, 35, 90)[number % 3]), grid_phase=(number * 5 % 16, number * 3 % 16))
+        whole = restore(image, quality=coding, session=session, tile=WHOLE)
+        assert (whole != image).any()
+        np.testing.assert_array_equal(restore(image, quality=coding, session=session), whole)
+
+
+@pytest.mark.usefixtures("in_strips")
+@pytest.mark.parametrize("shape", [(2, 300, 120, 3), (280, 200, 4), (290, 150)], ids=["stack", "alpha", "grey"])
+def test_strips_equal_tiles_whatever_is_asked(shape: tuple[int, ...]) -> None:
+    session = open_session("car-s", provider="cpu", precision="int8", threads=2)
+    rng = np.random.default_rng(1)
+    image = rng.integers(40, 200, shape, np.uint8)
+    strength = rng.random(shape[:2] if len(shape) < 4 else shape[1:3]).astype(np.float32)
+    for more in ({"strength": strength, "chroma": 0.3}, {"consistent": True}, {"dtype": "uint16"}):
+        keywords = {"quality": replace(Coding.from_quality(25), grid_phase=(3, 9)), "session": session, **more}
+        whole = restore(image, tile=WHOLE, **keywords)
+        np.testing.assert_array_equal(restore(image, **keywords), whole)
+        if "dtype" not in more:
+            in_place = image.copy()
+            assert restore(in_place, out=in_place, **keywords) is in_place
+            np.testing.assert_array_equal(in_place, whole)
+
+
+@pytest.mark.usefixtures("in_strips")
+def test_strips_can_be_cancelled_and_tell_how_far_they_are() -> None:
+    session = open_session("car-s", provider="cpu", precision="int8", threads=2)
+    image = np.full((900, 500, 3), 90, np.uint8)
+    steps = restore_steps(image, quality=20, session=session)
+    done, total = next(steps)
+    assert done == 1
+    assert total == 2 * -(-(900 - session.card.strips["lead"]) // STRIP)
+    begin = time.perf_counter()
+    steps.close()
+    assert time.perf_counter() - begin < 5
+
+
+def test_large_pictures_are_taken_in_strips_and_those_of_one_tile_are_not() -> None:
+    card = load_card()
+    for threads in (1, 2, 8):
+        large = fit(card, "int8", (3000, 4000), takes_strips=True, align=16, threads=threads)
+        assert large.lead is not None
+        tiles = fit(card, "int8", (3000, 4000), takes_strips=False, align=16, threads=threads)
+        assert tiles.lead is None
+        assert large.work(3000, 4000) < tiles.work(3000, 4000)
+    assert fit(card, "int8", (400, 400), takes_strips=True, align=16, threads=1).lead is None
+    assert fit(card, "int8", (3000, 4000), takes_strips=True, align=16, threads=1, tile=512).lead is None
+
+
+@pytest.mark.parametrize(("provider", "precision"), [("cpu", "fp32"), ("openvino", "int8")])
+def test_only_int8_on_the_cpu_takes_strips(provider: str, precision: str) -> None:
+    card = load_card()
+    assert not Session(card, provider, precision, 1).takes_strips
+    assert Session(card, "cpu", "int8", 1).takes_strips
+
+
+def test_memory_of_strips_is_within_that_of_tiles() -> None:
+    """Also for wide pictures, of which much is kept from strip to strip."""
+    for model in MODELS:
+        card = load_card(model)
+        for width, threads in ((4000, 2), (4000, 16), (16_000, 1), (60_000, 4)):
+            pieces = fit(card, "int8", (3000, width), takes_strips=True, align=card.align, threads=threads)
+            if pieces.lead is not None:
+                read = pieces.side + overlap(card.halo, card.align)
+                per_px = card.strips["bytes_per_px"] + budget.AROUND_PER_PX["int8"]
+                runs = pieces.at_once * read * (STRIP + pieces.lead) * per_px
+                assert runs + card.strips["state_per_px"] * width <= budget.WORKING_MEMORY * 1.01
+
+
+def test_work_counts_tiles_that_are_left_over() -> None:
+    assert Pieces(48, 2, 0, 1).work(48, 144) == 2 * 48 * 48
+    assert Pieces(48, 3, 0, 1).work(48, 144) == 48 * 48
+
+
+class Slow:
+    """A session whose first strips take longest, and which notes their order."""
+
+    def __init__(self, fails_at: int | None = None) -> None:
+        self.order: list[int] = []
+        self.fails_at = fails_at
+
+    def run_strip(
+        self, image: NDArray[np.uint8], coding: Coding, state: NDArray[np.uint8], *, is_last: bool
+    ) -> tuple[Residual, NDArray[np.uint8]]:
+        nth = int(image[0, 0, 0])
+        time.sleep(0.02 * (5 - nth))
+        if nth == self.fails_at:
+            raise InferenceError("failed")
+        self.order.append(nth)
+        return Residual(image), np.append(state, np.uint8(nth))
+
+
+def strips(stream: Stream, order: Iterator[int] | list[int]) -> list[BaseException | None]:
+    """Run strips on as many threads, and what became of each."""
+    with ThreadPoolExecutor(5) as pool:
+        image = np.zeros((1, 1, 3), np.uint8)
+        return [f.exception() for f in [pool.submit(stream.run, image + n, n, is_last=n == 4) for n in order]]
+
+
+def test_strips_wait_for_their_turn() -> None:
+    session = Slow()
+    stream = Stream(session, Coding.from_quality(20))  # type: ignore[arg-type]
+    assert strips(stream, [4, 2, 3, 1, 0]) == [None] * 5
+    assert session.order == list(stream._state) == [0, 1, 2, 3, 4]
+
+
+def test_a_strip_that_fails_does_not_keep_those_behind_it_waiting() -> None:
+    stream = Stream(Slow(fails_at=1), Coding.from_quality(20))  # type: ignore[arg-type]
+    errors = strips(stream, [0, 1, 2, 3, 4])
+    assert [type(error) for error in errors] == [type(None), InferenceError, *[type(None)] * 3]
+
+
+def test_strips_too_low_to_begin_with_are_an_error_and_no_crash() -> None:
+    session = open_session("car-m", provider="cpu", precision="int8", threads=1)
+    with pytest.raises(InferenceError, match="car-m"):
+        session.run_strip(
+            np.zeros((16, 64, 3), np.uint8), Coding.from_quality(20), np.empty(0, np.uint8), is_last=False
+        )
+    with pytest.raises(InferenceError, match="car-m"):
+        session.run_strip(
+            np.zeros((64, 64, 3), np.uint8), Coding.from_quality(20), np.zeros(7, np.uint8), is_last=False
+        )
+
+
+@pytest.mark.usefixtures("in_strips")
+def test_a_damaged_file_of_strips_is_refused(tmp_path: Path) -> None:
+    card = load_card("car-s")
+    for weights in card.weights:
+        content = (card.folder / weights.file).read_bytes()
+        (tmp_path / weights.file).write_bytes(content[:-1] if weights.form == "strips" else content)
+    session = Session(replace(card, folder=tmp_path), "cpu", "int8", 1)
+    image = np.zeros((200, 100, 3), np.uint8)
+    with pytest.raises(ModelError, match=r"all\.int8\.strips\.onnx has sha256"):
+        restore(image, quality=20, session=session)
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_files_of_strips_are_made_of_those_of_tiles(model: str) -> None:
+    onnx = pytest.importorskip("onnx", reason="needs the train extra")
+    pytest.importorskip("torch", reason="needs the train extra")
+    from napari_car.train.strips import in_strips
+
+    card = load_card(model)
+    for weights in card.weights:
+        if (weights.precision, weights.form) == ("int8", "tiles"):
+            made, facts = in_strips(onnx.load(card.folder / weights.file), card.align)
+            strips = card.nearest(weights.quality or 50, "int8", "strips")
+            assert made.graph == onnx.load(card.folder / strips.file).graph
+            assert facts.items() <= card.strips.items()
