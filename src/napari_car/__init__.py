@@ -21,8 +21,7 @@ from napari_car.jpeg.header import JpegInfo, read_jpeg
 from napari_car.restore import restore, restore_steps
 from napari_car.restore_file import restore_file, restore_file_steps
 from napari_car.session import Session, open_session
-
-__version__ = "0.1.0"
+from napari_car.version import __version__ as __version__
 
 __all__ = [
     "CarError",

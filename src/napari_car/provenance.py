@@ -7,7 +7,6 @@ import json
 import zlib
 from collections.abc import Mapping
 from dataclasses import asdict, replace
-from importlib.metadata import version
 from typing import Any
 
 import numpy as np
@@ -19,6 +18,7 @@ from napari_car.jpeg.coding import Coding
 from napari_car.pixels import Array
 from napari_car.restore import Options
 from napari_car.session import open_session
+from napari_car.version import __version__
 
 NOT_IN_FILES = ("software", "coding", "tile", "source_name", "source_path")
 """Of a record, what a file does not tell: it is said elsewhere, changes no pixel, or is the user's own business."""
@@ -51,7 +51,7 @@ def describe_run(
         quality.quality if isinstance(quality, Coding) else quality if isinstance(quality, int | np.integer) else None
     )
     return {
-        "software": f"napari-car {version('napari-car')}",
+        "software": f"napari-car {__version__}",
         "model": card.id,
         "sha256": card.nearest(number, session.precision).sha256 if number is not None else None,
         "precision": session.precision,

@@ -15,6 +15,8 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+from napari_car.version import __version__
+
 COMMANDS = {
     "restore": ("napari_car.cli.restore", "remove the artifacts of JPEG compression from pictures"),
     "batch": ("napari_car.cli.batch", "restore folders of pictures; resume, report, processes or a cluster"),
@@ -76,9 +78,7 @@ def _answer(name: str, arguments: list[str]) -> int:
         print(_USAGE.format(commands="\n".join(f"  {c:<10}{about}" for c, (_, about) in COMMANDS.items())))
         return 0
     if name == "--version":
-        from importlib.metadata import version
-
-        print(f"napari-car {version('napari-car')}")
+        print(f"napari-car {__version__}")
         return 0
     if name not in COMMANDS:
         print(f"napari-car: there is no command {name!r}; there are {', '.join(COMMANDS)}", file=sys.stderr)

@@ -16,10 +16,10 @@ from typing import Any
 
 import numpy as np
 
-from napari_car import __version__
 from napari_car.gimp.folders import profile_roots, profiles
 from napari_car.gimp.frames import read_frame, write_frame
 from napari_car.gimp.install import NAME, folder_in, is_runnable, plugin_file
+from napari_car.version import __version__
 
 PATIENCE = 60
 """How long a worker may take for one round trip, seconds."""

@@ -8,9 +8,9 @@ import sys
 from functools import cache
 from pathlib import Path
 
-from napari_car import __version__
 from napari_car.cards import DEFAULT_MODEL, list_models
 from napari_car.errors import FileError
+from napari_car.version import __version__
 
 NAME = "napari-car"
 """Of the filter's folder, and of its file without extension: GIMP wants both the same."""

@@ -17,7 +17,6 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from napari_car import __version__
 from napari_car.cards import DEFAULT_MODEL, list_models
 from napari_car.errors import CarError, InputError
 from napari_car.gimp.frames import read_frame, write_frame
@@ -25,6 +24,7 @@ from napari_car.gimp.layer import Layer, residual
 from napari_car.pixels import Array
 from napari_car.restore import Options
 from napari_car.session import open_session
+from napari_car.version import __version__
 
 Message = dict[str, Any]
 Answer = tuple[Message, Array | bytes]

@@ -111,7 +111,7 @@ class Run:
             "luma": settings.luma,
             "chroma": settings.chroma,
             "consistent": settings.is_consistent,
-            "tile": tile_side(session.card),
+            "tile": None if session.takes_strips else tile_side(session.card),  # a strip is done soon enough
         }
 
     def _eager_steps(self, options: Options) -> Steps[tuple[Any, Any]]:
