@@ -27,7 +27,7 @@ from machine import convolutions, describe, floors, peak, spread, widest
 from PIL import Image
 from scaling import scale
 
-from napari_car import list_models
+from napari_car import list_models, open_session
 from napari_car.budget import count_cores
 
 YARDSTICK = "ARCNN, eager PyTorch fp32"
@@ -108,12 +108,14 @@ def _floors() -> None:
     print("| model | widest | Gop/s | of a chain | share | of the whole run |\n|---|---|---:|---:|---:|---:|")
     for card in list_models():
         for precision in card.precisions:
-            model = card.read(card.nearest(20, precision))
-            side = 256
+            weights = open_session(card.id, provider="cpu", precision=precision, threads=1).weights(20)
+            model, side = card.read(weights), 256
             image = np.full((1, side, side, 3), 128, np.uint8)
             feed = {"image": image if precision == "int8" else (image / np.float32(255))}
             if card.conditioning:
                 feed["condition"] = np.array([[250, 250, 1]], np.float32)
+            if weights.form == "strips":
+                feed |= {"state": np.empty(0, np.uint8), "is_last": np.ones(1, np.int64)}
             seconds = convolutions(model, feed)
             rate, most = 2000 * card.kmac_per_px * side**2 / seconds, peak(*widest(model), precision)
             whole = _whole(model, feed)

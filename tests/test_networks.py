@@ -19,11 +19,13 @@ from napari_car.train.degradation import condition  # noqa: E402
 from napari_car.train.fit import _Run  # noqa: E402
 from napari_car.train.graph import TOLD, halve_weights, to_onnx  # noqa: E402
 from napari_car.train.networks import build, fade, residual_scale  # noqa: E402
+from napari_car.train.portable import portable  # noqa: E402
 from napari_car.train.quantization import lattice_steps, quantize  # noqa: E402
 from napari_car.train.receptive import receptive_radius  # noqa: E402
 from napari_car.train.recipe import Recipe  # noqa: E402
 from napari_car.train.revival import revive  # noqa: E402
 from napari_car.train.rounding import Levels, levels_by_place, round_activations, rounded_weights  # noqa: E402
+from napari_car.train.strips import in_strips  # noqa: E402
 
 TINY = {"unshuffle": 4, "widths": [16], "blocks": [1], "phase": 2}
 DEEP = {"unshuffle": 2, "widths": [4, 8, 12], "blocks": [1, 1, 2, 0.5, 1], "phase": 3}
@@ -102,15 +104,34 @@ def test_int8_graphs_move_bytes_and_stay_near(arch: str, options: dict[str, Any]
     assert session.get_inputs()[0].type == session.get_outputs()[0].type == "tensor(uint8)"
     found, step, zero = session.run(None, {"image": image} | more)
     assert np.sqrt(np.mean(((found - zero) * step - expected) ** 2)) < 0.1 * expected.std()
-    # As onnxruntime runs it, no value of the picture's size is a float; what is told is quantized once.
+
+    # In strips the same comes out. As onnxruntime runs them, no value of the picture's size is a float, what is told is
+    # quantized once, and convolutions take what they are given as it is.
+    strips, facts = in_strips(int8, 16)
+    session = InferenceSession(strips.SerializeToString(), asked)
+    tall = np.tile(image, (1, 3, 1, 1))
+    whole, state, parts = InferenceSession(int8.SerializeToString()).run(None, {"image": tall} | more)[0], b"", []
+    for rows, is_last in ((slice(0, 96), 0), (slice(96, 112), 0), (slice(112, 144), 1)):
+        ends = {"state": np.frombuffer(state, np.uint8), "is_last": np.array([is_last])}
+        part, *_, state = session.run(None, {"image": tall[:, rows]} | more | ends)
+        parts.append(part)
+    np.testing.assert_array_equal(np.concatenate(parts, 1), whole)
+    assert parts[0].shape[1] == 96 - facts["lead"]
+    assert len(state) == 64 * facts["state_per_px"]
     nodes = onnx.load(tmp_path / "optimized.onnx").graph.node
     assert "DequantizeLinear" not in {node.op_type for node in nodes}
     assert sum(node.op_type == "QuantizeLinear" for node in nodes) == (arch == "CarNet")
+    assert sum(node.op_type == "Transpose" for node in nodes) == (arch == "CarNet")
+
     # OpenVINO computes in floats what does not come from a QuantizeLinear.
-    made = {name: node for node in int8.graph.node for name in node.output}
-    for node in int8.graph.node:
+    tiles = portable(int8)
+    made = {name: node for node in tiles.graph.node for name in node.output}
+    for node in tiles.graph.node:
         if node.op_type == "Conv" and node.name != TOLD:
             assert made[made[node.input[0]].input[0]].op_type == "QuantizeLinear"
+    assert ("SpaceToDepth" in {node.op_type for node in tiles.graph.node}) == (arch != "ARCNN")
+    again = InferenceSession(tiles.SerializeToString()).run(None, {"image": image} | more)[0]
+    assert np.abs(again.astype(int) - found).max() <= (0 if arch == "CarNet" else 12)
 
 
 def test_no_two_products_of_bytes_leave_16_bits() -> None:

@@ -25,9 +25,6 @@ HEADROOM = 32e6
 """What is kept free under a limit, bytes: for opening the model and for what allocators do not give back."""
 
 
-JOINING = 1.08
-"""Cost of a pixel in strips, of one in tiles: keeping rows and joining them. Measured: 1.05 to 1.07."""
-
 LARGE = (3000, 4000)
 """Height and width of a large picture, px."""
 
@@ -62,13 +59,6 @@ class Pieces:
             height, width, column=self.side, lead=self.lead, halo=self.halo, align=self.align, phase=phase
         )
 
-    def work(self, height: int, width: int) -> float:
-        """Pixels that each of those at work computes, strips' dearer ones included."""
-        plan = self.plan(height, width)
-        if plan.is_strips:
-            return JOINING * plan.read_px / self.at_once
-        return plan.read_px / len(plan) * -(-len(plan) // self.at_once)
-
 
 def fit(
     card: ModelCard,
@@ -83,7 +73,7 @@ def fit(
     taken: int = 0,
     held_per_row: int = 0,
 ) -> Pieces:
-    """Pieces in which pictures of a size are done soonest in bounded memory.
+    """Pieces in which pictures of a size are done soon in bounded memory: strips where they can be taken.
 
     Parameters
     ----------
@@ -142,13 +132,11 @@ def fit(
         at_once=threads,
         width=size[1],
     )
-    if not column:
-        return tiles
-    return min(tiles, Pieces(column, at_once, card.halo, align, lead), key=lambda pieces: pieces.work(*size))
+    return Pieces(column, at_once, card.halo, align, lead) if column else tiles
 
 
 def takes_strips(card: ModelCard, provider: str, precision: str) -> bool:
-    """Whether a model can be run on strips; elsewhere than on the CPU tiles do better, or nobody has measured it."""
+    """Whether a model is run on strips; graphs of that form are made for onnxruntime's CPU."""
     return provider == "cpu" and any((w.precision, w.form) == (precision, "strips") for w in card.weights)
 
 
@@ -166,7 +154,7 @@ def overhead(card: ModelCard, precision: str, threads: int, *, takes_strips: boo
     True
     """
     pieces = fit(card, precision, LARGE, takes_strips=takes_strips, align=card.align, threads=threads)
-    return pieces.work(*LARGE) / math.prod(LARGE)
+    return pieces.plan(*LARGE).read_px / pieces.at_once / math.prod(LARGE)
 
 
 def count_cores() -> int:

@@ -131,7 +131,8 @@ def _measure(card: ModelCard, among: Sequence[Candidate]) -> dict[str, float]:
 def _runner(card: ModelCard, candidate: Candidate) -> Callable[[], Planes]:
     """A run of the network on a blocky picture."""
     coding = Coding.from_quality(20)
-    weights = card.nearest(coding.quality, candidate.precision)
+    form = "strips" if takes_strips(card, *candidate) else "tiles"
+    weights = card.nearest(coding.quality, candidate.precision, form)
     session = providers.open_graph(card.read(weights), candidate.provider)
     blocks = np.random.default_rng(0).integers(60, 196, (1, SIDE // 16, SIDE // 16, 3), np.uint8)
     image = blocks.repeat(16, axis=1).repeat(16, axis=2)
@@ -139,8 +140,11 @@ def _runner(card: ModelCard, candidate: Candidate) -> Callable[[], Planes]:
     if card.conditioning:
         feed["condition"] = np.array([[getattr(coding, name) for name in card.conditioning]], np.float32)
 
+    if form == "strips":
+        feed |= {"state": np.empty(0, np.uint8), "is_last": np.ones(1, np.int64)}
+
     def run() -> Planes:
-        return Residual.of(session.run(None, feed)).planes()
+        return Residual.of(session.run(None, feed)[:3]).planes()
 
     return run
 
@@ -152,7 +156,7 @@ def _rms(values: Planes) -> float:
 
 def _key(card: ModelCard, among: Sequence[Candidate]) -> str:
     """What a measurement holds for: processor, onnxruntime, files and candidates."""
-    files = [card.nearest(20, precision).sha256 for precision in card.precisions]
+    files = [weights.sha256 for weights in card.weights]
     facts = [_processor(), providers.load().__version__, *files, *map(str, among)]
     return f"{card.id} {hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]}"
 

@@ -53,7 +53,7 @@ def describe_run(
     return {
         "software": f"napari-car {__version__}",
         "model": card.id,
-        "sha256": card.nearest(number, session.precision).sha256 if number is not None else None,
+        "sha256": session.weights(number).sha256 if number is not None else None,
         "precision": session.precision,
         "provider": session.provider,
         "halo": card.halo,

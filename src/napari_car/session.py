@@ -58,6 +58,11 @@ class Session:
         """Whether ``run_strip`` can be used."""
         return takes_strips(self.card, self.provider, self.precision)
 
+    def weights(self, quality: float) -> Weights:
+        """The weights that serve pictures of a quality."""
+        form = "strips" if self.takes_strips else "tiles"
+        return self.card.nearest(quality, self.precision, form)
+
     @property
     def dtype(self) -> np.dtype[Any]:
         """Of the pixels that ``run`` takes: uint8 for int8 networks, float32 in [0, 1] for the others."""
@@ -85,7 +90,9 @@ class Session:
         InferenceError
             If onnxruntime fails; its own error is chained.
         """
-        return Residual.of(self._run("tiles", image, coding, {}))
+        if self.takes_strips:  # a tile is a strip that is a picture of its own
+            return self.run_strip(image, coding, np.empty(0, np.uint8), is_last=True)[0]
+        return Residual.of(self._run(image, coding, {}))
 
     def run_strip(self, image: Array, coding: Coding, state: Array, *, is_last: bool) -> tuple[Residual, Array]:
         """Residual of the rows that are known with one more strip of a picture, and the state for the next one.
@@ -106,12 +113,12 @@ class Session:
             As ``run``.
         """
         ends = np.array([is_last], np.int64)
-        *outputs, state = self._run("strips", image, coding, {"state": state, "is_last": ends})
+        *outputs, state = self._run(image, coding, {"state": state, "is_last": ends})
         return Residual.of(outputs), state
 
-    def _run(self, form: str, image: Array, coding: Coding, more: dict[str, Array]) -> list[Array]:
-        """What the graph of a form gives."""
-        session = self._open(self.card.nearest(coding.quality, self.precision, form))
+    def _run(self, image: Array, coding: Coding, more: dict[str, Array]) -> list[Array]:
+        """What the graph gives."""
+        session = self._open(self.weights(coding.quality))
         feed = {"image": image[None], **more}
         if self.card.conditioning:
             told = [getattr(coding, name) for name in self.card.conditioning]

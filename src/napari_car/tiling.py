@@ -239,26 +239,28 @@ def fit_columns(
     Returns
     -------
     column, count
-        Width of what a column writes, px, a multiple of ``align``, and how many at a time; 0 and 0 where memory is too
-        small for any.
+        Width of what a column writes, px, a multiple of ``align``, and how many at a time, so that no more than half of
+        all work is halo if it need not be; 0 and 0 where memory is too small for any.
 
     Examples
     --------
     >>> fit_columns(64e6, bytes_per_px=60, lead=64, halo=54, align=16, at_once=2, width=4000)
-    (2000, 2)
+    (1952, 2)
     >>> fit_columns(64e6, bytes_per_px=60, lead=64, halo=54, align=16, at_once=1, width=30000)
-    (7504, 1)
+    (7472, 1)
     """
     shared = overlap(halo, align)
-    best, most = (0, 0), 0.0
+    best, least = (0, 0), math.inf
     for count in range(1, at_once + 1):
         widest = int(memory / (count * bytes_per_px * (STRIP + lead)) - shared) // align * align
         if widest < 1:
             break
-        column = round_up(-(-width // max(count, -(-width // widest))), align)
-        columns = -(-width // column)
-        if (done := min(count, columns) * column / (column + shared)) > most:
-            best, most = (column, min(count, columns)), done
+        inner = max(width - shared, 1)  # at the edges there is no halo
+        column = round_up(-(-inner // max(count, -(-inner // widest))), align)
+        columns = -(-inner // column)
+        busy, all_read = min(count, columns), columns * (column + shared) if columns > 1 else width
+        if all_read / busy < least and (all_read <= 2 * width or count == 1):
+            best, least = (column, busy), all_read / busy
     return best
 
 

@@ -21,6 +21,7 @@ from napari_car.train.footprint import bytes_per_px, strips_bytes_per_px
 from napari_car.train.graph import OPSET, halve_weights, to_onnx
 from napari_car.train.networks import MCU, CarNet, FastARCNN, residual_scale
 from napari_car.train.pool import find_pictures, load, split
+from napari_car.train.portable import portable
 from napari_car.train.quantization import Feed, quantize
 from napari_car.train.receptive import receptive_radius
 from napari_car.train.recipe import Recipe, degradation
@@ -50,8 +51,8 @@ def export(checkpoints: list[Path], folder: Path, images: Path, summary: str | N
         int8 = quantize(graph, feeds, widened(network, checkpoint.load_levels(path), recipe.headroom))
         strips, facts = in_strips(int8, align_of(network))
         for precision, form, model in (
-            ("int8", "tiles", int8),
             ("int8", "strips", strips),
+            ("int8", "tiles", portable(int8)),
             ("fp32", "tiles", halve_weights(graph)),
         ):
             content = model.SerializeToString()
@@ -64,9 +65,9 @@ def export(checkpoints: list[Path], folder: Path, images: Path, summary: str | N
     minutes, steps = (sum(progress[key] for progress in stages) for key in ("minutes", "step"))
     card = _card(folder, network, recipes, minutes, steps)
     results = card.pop("results")
-    files = {kind: folder / f"{recipe.name}.{kind}.onnx" for kind in ("int8", "fp32", "int8.strips")}
-    card["bytes_per_px"] = {precision: bytes_per_px(files[precision]) for precision in ("int8", "fp32")}
-    card["strips"] = facts | {"bytes_per_px": strips_bytes_per_px(files["int8.strips"], facts["lead"])}
+    int8_strips, fp32 = (folder / f"{recipe.name}.{kind}.onnx" for kind in ("int8.strips", "fp32"))
+    card["bytes_per_px"] = {"int8": bytes_per_px(int8_strips), "fp32": bytes_per_px(fp32)}
+    card["strips"] = facts | {"bytes_per_px": strips_bytes_per_px(int8_strips, facts["lead"])}
     if summary:
         card["summary"] = summary
     card |= {"weights": sorted(weights, key=_order), "results": results}
@@ -210,4 +211,4 @@ def kmac_per_px(network: nn.Module, side: int = 64) -> float:
 def _order(weights: dict[str, Any]) -> tuple[int, int]:
     """int8 comes first on the card, qualities rise."""
     kind = weights["precision"], weights["form"]
-    return [("int8", "tiles"), ("int8", "strips"), ("fp32", "tiles")].index(kind), weights.get("quality", 0)
+    return [("int8", "strips"), ("int8", "tiles"), ("fp32", "tiles")].index(kind), weights.get("quality", 0)

@@ -53,11 +53,13 @@ def _measure(model: str, width: int, lead: int) -> int:
     first, later = (np.ones((1, height, width, 3), dtype) for height in heights)
     inputs = [node.name for node in session.get_inputs()]
     feed = {"condition": np.array([[500, 500, 1]], np.float32)} if "condition" in inputs else {}
-    state = np.empty(0, np.uint8)
+    if "state" in inputs:
+        feed |= {"state": np.empty(0, np.uint8), "is_last": np.array([not lead], np.int64)}
     before = _peak()
     for image in (first, later, later):
-        more = {"state": state, "is_last": np.zeros(1, np.int64)} if lead else {}
-        state = session.run(None, feed | more | {"image": image})[-1]
+        last = session.run(None, feed | {"image": image})[-1]
+        if lead:
+            feed["state"] = last
     return -(-(_peak() - before) // (first.shape[1] * width))
 
 

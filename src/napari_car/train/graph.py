@@ -109,6 +109,35 @@ class Graph:
         onnx.checker.check_model(model, full_check=True)
         return model
 
+    def take_place(self, model: onnx.ModelProto) -> None:
+        """Put what this graph has of a model's outputs in place of its graph; what nothing depends on is left out."""
+        graph = model.graph
+        nodes = _in_order(self.nodes, [output.name for output in graph.output])
+        used = {name for node in nodes for name in node.input}
+        constants = [constant for constant in (*graph.initializer, *self.constants) if constant.name in used]
+        del graph.node[:], graph.initializer[:], graph.value_info[:]
+        graph.node.extend(nodes)
+        graph.initializer.extend(constants)
+        onnx.checker.check_model(model, full_check=True)
+
+
+def _in_order(nodes: Iterable[onnx.NodeProto], outputs: Iterable[str]) -> list[onnx.NodeProto]:
+    """Those of the nodes that outputs depend on, each behind what it depends on."""
+    makers = {name: node for node in nodes for name in node.output}
+    done: dict[str, onnx.NodeProto] = {}
+
+    def place(name: str) -> None:
+        node = makers.get(name)
+        if node is None or node.output[0] in done:
+            return
+        for source in node.input:
+            place(source)
+        done[node.output[0]] = node
+
+    for name in outputs:
+        place(name)
+    return list(done.values())
+
 
 def to_onnx(network: nn.Module, condition: NDArray[np.float32]) -> onnx.ModelProto:
     """The graph of a trained network.

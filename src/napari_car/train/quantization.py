@@ -163,7 +163,6 @@ def _with_bytes(model: onnx.ModelProto) -> onnx.ModelProto:
     first = next(node for node in nodes if node.input[0] == "image" and node.op_type == "QuantizeLinear")
     nodes.remove(first)
     _rename(nodes, first.output[0], "image")
-    _quantize_again(nodes)
     _give_bytes(model, nodes)
     for value in (next(value for value in model.graph.input if value.name == "image"), model.graph.output[0]):
         value.type.tensor_type.elem_type = TensorProto.UINT8
@@ -171,22 +170,6 @@ def _with_bytes(model: onnx.ModelProto) -> onnx.ModelProto:
     model.graph.node.extend(nodes)
     onnx.checker.check_model(model, full_check=True)
     return model
-
-
-def _quantize_again(nodes: list[onnx.NodeProto]) -> None:
-    """Quantize the image before the first convolution, though it is made of bytes.
-
-    onnxruntime takes that out again; OpenVINO computes in floats what comes from no QuantizeLinear.
-    """
-    firsts = {node.input[0] for node in nodes if node.op_type == "Conv" and node.name != TOLD}
-    wide = next(node for node in nodes if node.op_type == "DequantizeLinear" and node.output[0] in firsts)
-    last, levels = wide.output[0], wide.input[1:]
-    wide.output[0] = "image_wide"
-    place = nodes.index(wide) + 1
-    nodes[place:place] = [
-        helper.make_node("QuantizeLinear", ["image_wide", *levels], ["image_again"], name="image_again"),
-        helper.make_node("DequantizeLinear", ["image_again", *levels], [last], name="image_again_wide"),
-    ]
 
 
 def _give_bytes(model: onnx.ModelProto, nodes: list[onnx.NodeProto]) -> None:

@@ -60,8 +60,7 @@ def in_strips(model: onnx.ModelProto, align: int) -> tuple[onnx.ModelProto, dict
         else:
             graph.keep(node)
     graph.mark_ends()
-    graph.replace(result)
-    onnx.checker.check_model(result, full_check=True)
+    graph.finish_model(result)
     return result, {"lead": lead, "state_per_px": -(-sum(length for length, _ in graph.states) // align)}
 
 
@@ -160,8 +159,8 @@ class _Strips(Graph):
                 index.input[i] = self.node("Expand", index.input[i], flag)
             return
 
-    def replace(self, model: onnx.ModelProto) -> None:
-        """Put the finished graph in place of that of the model."""
+    def finish_model(self, model: onnx.ModelProto) -> None:
+        """Keep what the next strip needs, and put the finished graph in place of that of the model."""
         lengths = self.constant([length for length, _ in self.states], np.int64)
         is_later = self.node("Sub", self.ints(1), self.is_first)
         split = self.node("Mul", self.node("Mul", self.width, is_later), lengths)
@@ -171,12 +170,7 @@ class _Strips(Graph):
         graph, info = model.graph, helper.make_tensor_value_info
         graph.input.extend([info("state", TensorProto.UINT8, ["held"]), info("is_last", TensorProto.INT64, [1])])
         graph.output.append(info("next_state", TensorProto.UINT8, ["kept"]))
-        nodes = _in_order(self.nodes, [output.name for output in graph.output])
-        used = {name for node in nodes for name in node.input}
-        constants = [constant for constant in (*graph.initializer, *self.constants) if constant.name in used]
-        del graph.node[:], graph.initializer[:], graph.value_info[:]
-        graph.node.extend(nodes)
-        graph.initializer.extend(constants)
+        self.take_place(model)
         # Without these onnxruntime does not know their rank, and takes convolutions its slow way.
         graph.value_info.extend(info(name, TensorProto.UINT8, [1, None, None, n]) for name, n in self.ranks.items())
 
@@ -241,21 +235,3 @@ def _sizes(model: onnx.ModelProto) -> dict[str, tuple[int, int]]:
     known = onnx.shape_inference.infer_shapes(known, data_prop=True)
     shapes = {value.name: [n.dim_value for n in value.type.tensor_type.shape.dim] for value in known.graph.value_info}
     return {name: (shape[1], shape[2]) for name, shape in shapes.items() if len(shape) == 4 and shape[2]}
-
-
-def _in_order(nodes: list[onnx.NodeProto], outputs: list[str]) -> list[onnx.NodeProto]:
-    """Those of the nodes that outputs depend on, each behind what it depends on."""
-    makers = {name: node for node in nodes for name in node.output}
-    done: dict[str, onnx.NodeProto] = {}
-
-    def place(name: str) -> None:
-        node = makers.get(name)
-        if node is None or node.output[0] in done:
-            return
-        for source in node.input:
-            place(source)
-        done[node.output[0]] = node
-
-    for name in outputs:
-        place(name)
-    return list(done.values())
