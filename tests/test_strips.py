@@ -16,7 +16,17 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from skimage import data
 
-from napari_car import InferenceError, ModelError, Session, budget, list_models, load_card, open_session, restore
+from napari_car import (
+    InferenceError,
+    ModelError,
+    Session,
+    budget,
+    list_models,
+    load_card,
+    open_session,
+    restore,
+    tiling,
+)
 from napari_car.budget import fit, overhead
 from napari_car.jpeg.coding import Coding
 from napari_car.pixels import Residual
@@ -33,9 +43,9 @@ def test_strips_write_every_pixel_once_and_read_every_row_once(
     height: int, width: int, column: int, align: int, more: st.DataObject
 ) -> None:
     halo = more.draw(st.integers(0, 70))
-    lead = more.draw(st.integers(0, 4)) * 16
+    lead, rows = more.draw(st.integers(0, 4)) * 16, more.draw(st.integers(1, 12)) * 16
     phase = more.draw(st.tuples(st.integers(0, align - 1), st.integers(0, align - 1)))
-    plan = plan_strips(height, width, column=column, lead=lead, halo=halo, align=align, phase=phase)
+    plan = plan_strips(height, width, column=column, rows=rows, lead=lead, halo=halo, align=align, phase=phase)
     written = np.zeros((height, width), int)
     for tile in plan:
         written[tile.write.slices] += 1
@@ -47,7 +57,7 @@ def test_strips_write_every_pixel_once_and_read_every_row_once(
     assert height <= last.read_stop < height + align
     assert all(later.read_start == sooner.read_stop for sooner, later in pairwise(plan.rows))
     for row in plan.rows:
-        assert 0 < row.read_stop - row.read_start <= STRIP + lead * (row is first)
+        assert 0 < row.read_stop - row.read_start <= rows + lead * (row is first)
         assert (row.read_stop - first.read_start) % align == 0
         assert (row.origin - first.read_start) % 8 == 0, "whole blocks come out"
         assert row is last or row.stop + lead == row.read_stop, "all that is known is written"
@@ -56,10 +66,13 @@ def test_strips_write_every_pixel_once_and_read_every_row_once(
 
 @given(st.integers(1, 20_000), st.integers(1, 16), st.sampled_from([1, 16]), st.floats(1e6, 1e8))
 def test_columns_keep_to_their_memory(width: int, threads: int, align: int, memory: float) -> None:
-    column, at_once = fit_columns(memory, bytes_per_px=60, lead=64, halo=54, align=align, at_once=threads, width=width)
+    column, rows, at_once = fit_columns(
+        memory, bytes_per_px=60, lead=64, halo=54, align=align, at_once=threads, width=width
+    )
     if column:
         assert 1 <= at_once <= threads
-        assert at_once * 60 * (STRIP + 64) * (column + overlap(54, align)) <= memory * 1.001
+        assert rows >= STRIP
+        assert at_once * 60 * (rows + 64) * (column + overlap(54, align)) <= memory * 1.001
         assert -(-width // column) >= at_once
     else:
         assert memory < 60 * (STRIP + 64) * (align + overlap(54, align))
@@ -75,6 +88,13 @@ def are_several(session: Session, image: NDArray[np.generic]) -> bool:
     return plan.is_strips and len(plan) > 1
 
 
+@pytest.fixture
+def low_strips(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let pictures that are small have several strips."""
+    monkeypatch.setattr(tiling, "TALLEST", STRIP)
+
+
+@pytest.mark.usefixtures("low_strips")
 @pytest.mark.parametrize("model", MODELS)
 def test_strips_equal_the_whole_to_the_bit(model: str) -> None:
     session = open_session(model, provider="cpu", precision="int8", threads=3)
@@ -91,6 +111,7 @@ def test_strips_equal_the_whole_to_the_bit(model: str) -> None:
     assert several >= 4
 
 
+@pytest.mark.usefixtures("low_strips")
 @pytest.mark.parametrize("shape", [(2, 300, 120, 3), (280, 200, 4), (290, 150)], ids=["stack", "alpha", "grey"])
 def test_strips_equal_tiles_whatever_is_asked(shape: tuple[int, ...]) -> None:
     session = open_session("car-s", provider="cpu", precision="int8", threads=2)
@@ -107,6 +128,7 @@ def test_strips_equal_tiles_whatever_is_asked(shape: tuple[int, ...]) -> None:
             np.testing.assert_array_equal(in_place, whole)
 
 
+@pytest.mark.usefixtures("low_strips")
 def test_strips_can_be_cancelled_and_tell_how_far_they_are() -> None:
     session = open_session("car-s", provider="cpu", precision="int8", threads=2)
     image = np.full((900, 500, 3), 90, np.uint8)
@@ -126,7 +148,7 @@ def test_strips_are_less_work_than_tiles_and_give_way_to_a_tile_that_is_asked_fo
             assert overhead(card, "int8", threads, takes_strips=True) < overhead(
                 card, "int8", threads, takes_strips=False
             )
-    assert fit(load_card(), "int8", (3000, 4000), takes_strips=True, align=16, threads=1, tile=512).lead is None
+    assert fit(load_card(), "int8", (3000, 4000), takes_strips=True, align=16, threads=1, tile=512).rows is None
 
 
 def test_no_more_than_half_of_the_work_is_halo() -> None:
@@ -150,10 +172,10 @@ def test_memory_of_strips_is_within_that_of_tiles() -> None:
         card = load_card(model)
         for width, threads in ((4000, 2), (4000, 16), (16_000, 1), (60_000, 4)):
             pieces = fit(card, "int8", (3000, width), takes_strips=True, align=card.align, threads=threads)
-            if pieces.lead is not None:
+            if pieces.rows is not None:
                 read = pieces.side + overlap(card.halo, card.align)
                 per_px = card.strips["bytes_per_px"] + budget.AROUND_PER_PX["int8"]
-                runs = pieces.at_once * read * (STRIP + pieces.lead) * per_px
+                runs = pieces.at_once * read * (pieces.rows + pieces.lead) * per_px
                 assert runs + card.strips["state_per_px"] * width <= budget.WORKING_MEMORY * 1.01
 
 

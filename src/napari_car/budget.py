@@ -41,22 +41,26 @@ class Pieces:
         How many are worked on at a time.
     halo, align
         Of the model and what is asked of it, px.
+    rows
+        Of strips, px; None for tiles.
     lead
-        Of a model that takes strips, px; None for tiles.
+        Of a model that takes strips, px.
     """
 
     side: int
     at_once: int
     halo: int
     align: int
-    lead: int | None = None
+    rows: int | None = None
+    lead: int = 0
 
     def plan(self, height: int, width: int, phase: tuple[int, int] = (0, 0)) -> TilePlan:
         """The tiles or strips of a picture whose grid has this phase."""
-        if self.lead is None:
-            return plan_tiles(height, width, tile=self.side, halo=self.halo, align=self.align, phase=phase)
+        halo, align = self.halo, self.align
+        if self.rows is None:
+            return plan_tiles(height, width, tile=self.side, halo=halo, align=align, phase=phase)
         return plan_strips(
-            height, width, column=self.side, lead=self.lead, halo=self.halo, align=self.align, phase=phase
+            height, width, column=self.side, rows=self.rows, lead=self.lead, halo=halo, align=align, phase=phase
         )
 
 
@@ -123,7 +127,7 @@ def fit(
     if not takes_strips or (tallest is not None and tallest < STRIP):
         return tiles
     lead = card.strips["lead"]
-    column, at_once = fit_columns(
+    column, rows, at_once = fit_columns(
         memory - card.strips["state_per_px"] * size[1],
         bytes_per_px=card.strips["bytes_per_px"] + AROUND_PER_PX[precision],
         lead=lead,
@@ -132,7 +136,11 @@ def fit(
         at_once=threads,
         width=size[1],
     )
-    return Pieces(column, at_once, card.halo, align, lead) if column else tiles
+    if not column:
+        return tiles
+    if tallest is not None:
+        rows = min(rows, max(tallest, STRIP))
+    return Pieces(column, at_once, card.halo, align, rows, lead)
 
 
 def takes_strips(card: ModelCard, provider: str, precision: str) -> bool:

@@ -14,7 +14,10 @@ BLOCK = 8
 """Side of a block, px. Source: ITU-T T.81 A.1.1."""
 
 STRIP = 64
-"""Rows of a strip, px. What is done once a strip costs 8 % with 16 rows and 3 % with 32; 128 gain 1 %."""
+"""Rows of a strip, px, where memory has no room for more."""
+
+TALLEST = 128
+"""Most rows of a strip, px: what is done once a strip, 0.7 ms, counts no more, and a cancel is seen soon."""
 
 
 class Window(NamedTuple):
@@ -144,7 +147,15 @@ def plan_tiles(
 
 
 def plan_strips(
-    height: int, width: int, *, column: int, lead: int, halo: int, align: int, phase: tuple[int, int] = (0, 0)
+    height: int,
+    width: int,
+    *,
+    column: int,
+    rows: int,
+    lead: int,
+    halo: int,
+    align: int,
+    phase: tuple[int, int] = (0, 0),
 ) -> TilePlan:
     """Cut an image into columns, and each into strips that are to be run from top to bottom, no row of it twice.
 
@@ -156,19 +167,21 @@ def plan_strips(
         As for ``plan_tiles``.
     column
         Width of what a column in the middle of the image writes at most, px.
+    rows
+        Of a strip at most, px: whole blocks on the grid.
     lead
         Of the network, px: a multiple of ``align`` and of blocks.
 
     Examples
     --------
-    >>> plan = plan_strips(200, 40, column=99, lead=16, halo=10, align=8)
+    >>> plan = plan_strips(200, 40, column=99, rows=64, lead=16, halo=10, align=8)
     >>> [tile.read.slices[0] for tile in plan]
     [slice(0, 80, None), slice(80, 144, None), slice(144, 200, None)]
     >>> [tile.write.slices[0] for tile in plan]
     [slice(0, 64, None), slice(64, 128, None), slice(128, 200, None)]
     """
     origin, padded = _on_grid(height, align, phase[0])
-    count = max(1, -(-(padded - lead) // STRIP))
+    count = max(1, -(-(padded - lead) // rows))
     rows = round_up(-(-(padded - lead) // count), math.lcm(align, BLOCK))
     stops = [*(origin + lead + rows * i for i in range(1, count)), origin + padded]
     ends = [*(stop - lead for stop in stops[:-1]), height]
@@ -222,8 +235,8 @@ def fit_tiles(memory: float, *, bytes_per_px: int, halo: int, align: int, at_onc
 
 def fit_columns(
     memory: float, *, bytes_per_px: int, lead: int, halo: int, align: int, at_once: int, width: int
-) -> tuple[int, int]:
-    """How wide columns of strips are to be and how many are to be worked on at a time, as ``fit_tiles`` for tiles.
+) -> tuple[int, int, int]:
+    """How large strips are to be and how many are to be worked on at a time, as ``fit_tiles`` for tiles.
 
     Parameters
     ----------
@@ -238,19 +251,19 @@ def fit_columns(
 
     Returns
     -------
-    column, count
-        Width of what a column writes, px, a multiple of ``align``, and how many at a time, so that no more than half of
-        all work is halo if it need not be; 0 and 0 where memory is too small for any.
+    column, rows, count
+        Width of what a column writes, px, a multiple of ``align``; rows of a strip; and how many at a time, so that no
+        more than half of all work is halo if it need not be. All are 0 where memory is too small for any.
 
     Examples
     --------
     >>> fit_columns(64e6, bytes_per_px=60, lead=64, halo=54, align=16, at_once=2, width=4000)
-    (1952, 2)
+    (1952, 128, 2)
     >>> fit_columns(64e6, bytes_per_px=60, lead=64, halo=54, align=16, at_once=1, width=30000)
-    (7472, 1)
+    (7472, 64, 1)
     """
-    shared = overlap(halo, align)
-    best, least = (0, 0), math.inf
+    shared, grid = overlap(halo, align), math.lcm(align, BLOCK)
+    best, least = (0, 0, 0), math.inf
     for count in range(1, at_once + 1):
         widest = int(memory / (count * bytes_per_px * (STRIP + lead)) - shared) // align * align
         if widest < 1:
@@ -260,7 +273,8 @@ def fit_columns(
         columns = -(-inner // column)
         busy, all_read = min(count, columns), columns * (column + shared) if columns > 1 else width
         if all_read / busy < least and (all_read <= 2 * width or count == 1):
-            best, least = (column, busy), all_read / busy
+            rows = int(memory / (busy * bytes_per_px * (column + shared))) - lead
+            best, least = (column, min(max(rows // grid * grid, STRIP), TALLEST), busy), all_read / busy
     return best
 
 
