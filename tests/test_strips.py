@@ -81,7 +81,7 @@ def test_columns_keep_to_their_memory(width: int, threads: int, align: int, memo
 def are_several(session: Session, image: NDArray[np.generic]) -> bool:
     """Whether a picture is taken in several strips."""
     pieces = fit(
-        session.card, "int8", image.shape[:2], takes_strips=session.takes_strips, align=session.card.align,
+        session.card, "cpu", "int8", image.shape[:2], align=session.card.align,
         threads=session.threads,
     )  # fmt: skip
     plan = pieces.plan(*image.shape[:2])
@@ -145,15 +145,13 @@ def test_strips_are_less_work_than_tiles_and_give_way_to_a_tile_that_is_asked_fo
     for model in MODELS:
         card = load_card(model)
         for threads in (1, 2, 8, 16):
-            assert overhead(card, "int8", threads, takes_strips=True) < overhead(
-                card, "int8", threads, takes_strips=False
-            )
-    assert fit(load_card(), "int8", (3000, 4000), takes_strips=True, align=16, threads=1, tile=512).rows is None
+            assert overhead(card, "cpu", "int8", threads) < overhead(card, "openvino", "int8", threads)
+    assert fit(load_card(), "cpu", "int8", (3000, 4000), align=16, threads=1, tile=512).rows is None
 
 
 def test_no_more_than_half_of_the_work_is_halo() -> None:
     for width in (10, 100, 300, 700, 4000):
-        pieces = fit(load_card(), "int8", (800, width), takes_strips=True, align=16, threads=16)
+        pieces = fit(load_card(), "cpu", "int8", (800, width), align=16, threads=16)
         plan = pieces.plan(800, width)
         assert plan.read_px <= 2 * 800 * -(-width // 16) * 16
         assert len(plan.columns) == pieces.at_once
@@ -171,7 +169,7 @@ def test_memory_of_strips_is_within_that_of_tiles() -> None:
     for model in MODELS:
         card = load_card(model)
         for width, threads in ((4000, 2), (4000, 16), (16_000, 1), (60_000, 4)):
-            pieces = fit(card, "int8", (3000, width), takes_strips=True, align=card.align, threads=threads)
+            pieces = fit(card, "cpu", "int8", (3000, width), align=card.align, threads=threads)
             if pieces.rows is not None:
                 read = pieces.side + overlap(card.halo, card.align)
                 per_px = card.strips["bytes_per_px"] + budget.AROUND_PER_PX["int8"]

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from napari_car.cards import ModelCard
 from napari_car.errors import InputError
 from napari_car.memory import parse_memory, resident, shortage
-from napari_car.tiling import STRIP, TilePlan, fit_columns, fit_tiles, overlap, plan_strips, plan_tiles
+from napari_car.tiling import BLOCK, STRIP, TilePlan, fit_columns, fit_tiles, overlap, plan_strips, plan_tiles
 
 WORKING_MEMORY = 64e6
 """For the tiles that are worked on at a time where no limit is set, bytes: what a run takes beyond picture, result and
@@ -66,10 +66,10 @@ class Pieces:
 
 def fit(
     card: ModelCard,
+    provider: str,
     precision: str,
     size: tuple[int, int],
     *,
-    takes_strips: bool,
     align: int,
     threads: int,
     tile: int | None = None,
@@ -81,12 +81,10 @@ def fit(
 
     Parameters
     ----------
-    card, precision
-        Of the model, and of its weights.
+    card, provider, precision
+        The model, what runs it, and in which arithmetic.
     size
         Height and width of a picture, px.
-    takes_strips
-        Whether it may be done in strips.
     align
         Grid on which tiles start, px.
     threads
@@ -124,7 +122,7 @@ def fit(
         return Pieces(tile, at_once, card.halo, align)
     side, at_once = fit_tiles(memory, bytes_per_px=bytes_per_px, halo=card.halo, align=align, at_once=threads)
     tiles = Pieces(side if tallest is None else min(side, tallest), at_once, card.halo, align)
-    if not takes_strips or (tallest is not None and tallest < STRIP):
+    if card.form(provider, precision) == "tiles" or (tallest is not None and tallest < STRIP):
         return tiles
     lead = card.strips["lead"]
     column, rows, at_once = fit_columns(
@@ -139,16 +137,11 @@ def fit(
     if not column:
         return tiles
     if tallest is not None:
-        rows = min(rows, max(tallest, STRIP))
+        rows = min(rows, tallest // BLOCK * BLOCK)
     return Pieces(column, at_once, card.halo, align, rows, lead)
 
 
-def takes_strips(card: ModelCard, provider: str, precision: str) -> bool:
-    """Whether a model is run on strips; graphs of that form are made for onnxruntime's CPU."""
-    return provider == "cpu" and any((w.precision, w.form) == (precision, "strips") for w in card.weights)
-
-
-def overhead(card: ModelCard, precision: str, threads: int, *, takes_strips: bool) -> float:
+def overhead(card: ModelCard, provider: str, precision: str, threads: int) -> float:
     """Pixels that one thread of ``threads`` computes for each pixel of a large picture, where no memory limit is set.
 
     More than its share, since pieces overlap by their halo, and where a run takes much memory they are small.
@@ -157,11 +150,11 @@ def overhead(card: ModelCard, precision: str, threads: int, *, takes_strips: boo
     --------
     >>> from napari_car.cards import load_card
     >>> card = load_card("car-l")
-    >>> tiles, strips = (overhead(card, "int8", 16, takes_strips=takes) for takes in (False, True))
+    >>> tiles, strips = (overhead(card, provider, "int8", 16) for provider in ("openvino", "cpu"))
     >>> 1 / 16 < strips < tiles / 3  # sixteen tiles at a time would be too small
     True
     """
-    pieces = fit(card, precision, LARGE, takes_strips=takes_strips, align=card.align, threads=threads)
+    pieces = fit(card, provider, precision, LARGE, align=card.align, threads=threads)
     return pieces.plan(*LARGE).read_px / pieces.at_once / math.prod(LARGE)
 
 

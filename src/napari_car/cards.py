@@ -120,6 +120,11 @@ class ModelCard:
         psnr = {row["model"]: row["psnr"] for row in self.results if row["data"] == data and row["quality"] == quality}
         return psnr[self.id] - psnr["jpeg"] if {self.id, "jpeg"} <= psnr.keys() else None
 
+    def form(self, provider: str, precision: str) -> str:
+        """What the graph for a provider takes: strips, where there are any for onnxruntime's CPU, else tiles."""
+        has_strips = any((w.precision, w.form) == (precision, "strips") for w in self.weights)
+        return "strips" if provider == "cpu" and has_strips else "tiles"
+
     def nearest(self, quality: float, precision: str, form: str = "tiles") -> Weights:
         """The weights made for the quality nearest to ``quality``, in the given precision."""
         found = [w for w in self.weights if (w.precision, w.form) == (precision, form)]

@@ -18,7 +18,7 @@ from typing import NamedTuple
 import numpy as np
 
 from napari_car import providers
-from napari_car.budget import count_cores, overhead, takes_strips
+from napari_car.budget import count_cores, overhead
 from napari_car.cards import ModelCard
 from napari_car.jpeg.coding import Coding
 from napari_car.pixels import Planes, Residual
@@ -84,10 +84,7 @@ def seconds_per_mp(card: ModelCard, among: Sequence[Candidate]) -> dict[str, flo
     """
     times = measured(card, among)
     return {
-        str(candidate): times[str(candidate)]
-        / SIDE**2
-        * 1e6
-        * overhead(card, candidate.precision, count_cores(), takes_strips=takes_strips(card, *candidate))
+        str(candidate): times[str(candidate)] / SIDE**2 * 1e6 * overhead(card, *candidate, count_cores())
         for candidate in among
         if str(candidate) in times
     }
@@ -131,7 +128,7 @@ def _measure(card: ModelCard, among: Sequence[Candidate]) -> dict[str, float]:
 def _runner(card: ModelCard, candidate: Candidate) -> Callable[[], Planes]:
     """A run of the network on a blocky picture."""
     coding = Coding.from_quality(20)
-    form = "strips" if takes_strips(card, *candidate) else "tiles"
+    form = card.form(*candidate)
     weights = card.nearest(coding.quality, candidate.precision, form)
     session = providers.open_graph(card.read(weights), candidate.provider)
     blocks = np.random.default_rng(0).integers(60, 196, (1, SIDE // 16, SIDE // 16, 3), np.uint8)

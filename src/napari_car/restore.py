@@ -44,6 +44,7 @@ from napari_car.tiling import BLOCK, Tile, TilePlan
 logger = logging.getLogger(__name__)
 
 Run = Callable[[Array], Residual]
+"""What gives the residual of what a tile reads."""
 
 BAND = 16_000
 """Pixels of a tile that are finished at a time, so that they stay in the processor's cache from step to step."""
@@ -201,9 +202,9 @@ def restore_steps(
     in_place = result is image
     pieces = fit(
         card,
+        session.provider,
         session.precision,
         (whole.height, whole.width),
-        takes_strips=session.takes_strips,
         align=align,
         threads=session.threads,
         tile=tile,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_car.budget import count_cores, takes_strips
+from napari_car.budget import count_cores
 from napari_car.cards import ModelCard, Weights, load_card
 from napari_car.choice import candidates, choose
 from napari_car.errors import InferenceError, InputError, ModelError
@@ -56,12 +56,11 @@ class Session:
     @property
     def takes_strips(self) -> bool:
         """Whether ``run_strip`` can be used."""
-        return takes_strips(self.card, self.provider, self.precision)
+        return self.card.form(self.provider, self.precision) == "strips"
 
     def weights(self, quality: float) -> Weights:
         """The weights that serve pictures of a quality."""
-        form = "strips" if self.takes_strips else "tiles"
-        return self.card.nearest(quality, self.precision, form)
+        return self.card.nearest(quality, self.precision, self.card.form(self.provider, self.precision))
 
     @property
     def dtype(self) -> np.dtype[Any]:

@@ -103,7 +103,7 @@ def describe(folder: Path) -> str:
         "told of the picture": ", ".join(card.conditioning) or "nothing",
         "halo, align": f"{card.halo} px, {card.align} px",
         "memory of a run": ", ".join(f"{n} bytes/px in {precision}" for precision, n in card.bytes_per_px.items()),
-        "in strips": "{lead} px late, {bytes_per_px} bytes/px".format(**card.strips),
+        "in strips": "{lead} px late, {bytes_per_px} bytes/px".format(**card.strips) if card.strips else "no",
         "ONNX opset": card.opset,
         "licence": card.licence,
     } | {key.replace("_", " "): value for key, value in card.training.items()}
