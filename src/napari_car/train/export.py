@@ -18,8 +18,9 @@ from napari_car.errors import ModelError
 from napari_car.train import checkpoint
 from napari_car.train.degradation import condition
 from napari_car.train.footprint import bytes_per_px, strips_bytes_per_px
-from napari_car.train.graph import OPSET, halve_weights, to_onnx
+from napari_car.train.graph import halve_weights, to_onnx
 from napari_car.train.networks import MCU, CarNet, FastARCNN, residual_scale
+from napari_car.train.nodes import OPSET
 from napari_car.train.pool import find_pictures, load, split
 from napari_car.train.portable import portable
 from napari_car.train.quantization import Feed, quantize

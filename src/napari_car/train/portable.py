@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import onnx
 
-from napari_car.train.graph import Graph
+from napari_car.train.nodes import Graph
 
 MOVES = ("Slice", "Reshape", "Concat", "Transpose")
 """Of which rearrangements are made."""
@@ -66,7 +66,7 @@ class _Portable(Graph):
         columns = self.makers[rows.input[0]]
         planes = self.makers[columns.input[0]].input[0]
         wide = self.node("Gather", planes, columns.input[1], axis=3)
-        self._take_place(node, self.node("Gather", wide, rows.input[1], axis=2))
+        self._redirect(node, self.node("Gather", wide, rows.input[1], axis=2))
 
     def is_image(self, name: str) -> bool:
         """Whether a value is the image, moved at most."""
@@ -76,7 +76,7 @@ class _Portable(Graph):
     def quantize_again(self, node: onnx.NodeProto) -> None:
         """Quantize the image, though it is made of bytes: OpenVINO computes in floats what comes from no quantizer."""
         bytes_ = self.node("QuantizeLinear", node.output[0], *node.input[1:])
-        self._take_place(node, self.node("DequantizeLinear", bytes_, *node.input[1:]))
+        self._redirect(node, self.node("DequantizeLinear", bytes_, *node.input[1:]))
 
     def space_to_depth(self, node: onnx.NodeProto) -> None:
         """Pixel blocks of the image as channels."""
@@ -96,9 +96,9 @@ class _Portable(Graph):
             x = self.slice(x, 0, 3 * rows**2, 1)
         if rows > 1:
             x = self.node("DepthToSpace", x, blocksize=rows, mode="DCR")
-        self._take_place(last, x if ends_first else self.channels_last(x))
+        self._redirect(last, x if ends_first else self.channels_last(x))
 
-    def _take_place(self, node: onnx.NodeProto, name: str) -> None:
+    def _redirect(self, node: onnx.NodeProto, name: str) -> None:
         """Let all that takes what a node gives take another value."""
         for taker in self.takers[node.output[0]]:
             taker.input[:] = [name if taken == node.output[0] else taken for taken in taker.input]

@@ -21,7 +21,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from napari_car.tiling import BLOCK, round_up
-from napari_car.train.graph import Graph
+from napari_car.train.nodes import Graph
 
 END = 2**31
 """Beyond any row, for slices."""
@@ -150,6 +150,7 @@ class _Strips(Graph):
             axes = [a.i for a in gather.attribute if a.name == "axis"]
             if gather.op_type != "Gather" or axes != [1]:
                 continue
+            # Of the first row, of those inside, which a Gather picks by the Mod of a Range, and of the last.
             index = by_output[gather.input[1]]
             inside = by_output[by_output[by_output[index.input[1]].input[1]].input[0]]
             size = by_output[inside.input[1]].input[0]
