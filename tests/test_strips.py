@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -33,6 +34,7 @@ from napari_car.pixels import Residual
 from napari_car.restore import restore_steps
 from napari_car.stream import Stream
 from napari_car.tiling import STRIP, fit_columns, overlap, plan_strips
+from napari_car.train.footprint import strips_bytes_per_px
 
 WHOLE = 10**6
 MODELS = [card.id for card in list_models() if card.strips]
@@ -175,6 +177,15 @@ def test_memory_of_strips_is_within_that_of_tiles() -> None:
                 per_px = card.strips["bytes_per_px"] + budget.AROUND_PER_PX["int8"]
                 runs = pieces.at_once * read * (pieces.rows + pieces.lead) * per_px
                 assert runs + card.strips["state_per_px"] * width <= budget.WORKING_MEMORY * 1.01
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="measures by what Linux tells of a process")
+@pytest.mark.parametrize("model", ["car-s", "car-m"])
+def test_strips_take_the_memory_that_the_card_says(model: str) -> None:
+    """The order of a graph decides on it: twice as much where what the next strip needs is made at the end."""
+    card = load_card(model)
+    file = card.folder / card.nearest(20, "int8", "strips").file
+    assert strips_bytes_per_px(file, card.strips["lead"]) <= 1.15 * card.strips["bytes_per_px"]
 
 
 class Slow:

@@ -18,6 +18,7 @@ from napari_car.errors import ModelError
 from napari_car.train import checkpoint
 from napari_car.train.degradation import condition
 from napari_car.train.footprint import bytes_per_px, strips_bytes_per_px
+from napari_car.train.fused import fused
 from napari_car.train.graph import halve_weights, to_onnx
 from napari_car.train.networks import MCU, CarNet, FastARCNN, residual_scale
 from napari_car.train.nodes import OPSET
@@ -52,7 +53,7 @@ def export(checkpoints: list[Path], folder: Path, images: Path, summary: str | N
         int8 = quantize(graph, feeds, widened(network, checkpoint.load_levels(path), recipe.headroom))
         strips, facts = in_strips(int8, align_of(network))
         for precision, form, model in (
-            ("int8", "strips", strips),
+            ("int8", "strips", fused(strips)),
             ("int8", "tiles", portable(int8)),
             ("fp32", "tiles", halve_weights(graph)),
         ):
