@@ -11,6 +11,7 @@ from PIL import Image
 from skimage import data
 
 from napari_car.errors import InputError
+from napari_car.jpeg.dct import block_dct, shifted_dcts
 from napari_car.jpeg.estimate import estimate_jpeg
 
 PICTURE = data.astronaut()
@@ -22,6 +23,14 @@ def compress(picture, quality, subsampling="4:2:0"):
     options = {"subsampling": subsampling} if picture.ndim == 3 else {}
     Image.fromarray(picture).save(file, "JPEG", quality=quality, **options)
     return np.asarray(Image.open(file))
+
+
+def test_shifted_dcts_are_those_of_the_shifted_plane():
+    plane = PICTURE[:45, :70, 0].astype(np.float32) - 128
+    for left, spectra in enumerate(shifted_dcts(plane)):
+        expected = block_dct(plane[:, left:])
+        np.testing.assert_allclose(spectra.swapaxes(1, 2).reshape(expected.shape), expected, atol=1e-3)
+    assert left == 7
 
 
 @pytest.mark.parametrize("picture", [PICTURE, CAT], ids=["astronaut", "cat"])

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_car.errors import InputError
-from napari_car.jpeg.dct import block_dct
+from napari_car.jpeg.dct import block_dct, shifted_dcts
 from napari_car.jpeg.lattice import EXACT_NOISE, Evidence, histogram, quality_evidence
 from napari_car.jpeg.subsampling import find_subsampling
 from napari_car.jpeg.tables import quality_to_scale
@@ -177,15 +177,18 @@ def _grid_signs(windows: Sequence[Window]) -> NDArray[np.float64]:
     """Mean log power of coefficients, shape (2, 8, 8): lowest at the phases where many were quantized to zero."""
     signs = np.zeros((2, 8, 8))
     for window in windows:
-        for top, left in np.ndindex(8, 8):
-            power = np.square(block_dct(window.luma[top:, left:])[..., 1:]).reshape(-1, 63)
-            for sign, floor in zip(signs, _FLOORS, strict=True):
-                sign[top, left] += _sum_of_logs(power + np.float32(floor**2)) / power.size
+        for top in range(8):
+            for left, spectra in enumerate(shifted_dcts(window.luma[top:])):
+                powers = np.square(spectra)
+                for sign, floor in zip(signs, _FLOORS, strict=True):
+                    raised = powers + np.float32(floor**2)
+                    raised[:, 0, :, 0] = 1  # DC does not count
+                    sign[top, left] += _sum_of_logs(raised.ravel()) / (powers.size / 64 * 63)
     return signs
 
 
 def _sum_of_logs(powers: NDArray[np.float32]) -> float:
-    """Sum over all coefficients, shape (n, 63): of products of six, which float32 holds and whose logs are as good."""
+    """Sum of the logarithms: of products of six, which float32 holds and whose logarithms are as good."""
     n_whole = len(powers) // _AT_ONCE * _AT_ONCE
     products = np.multiply.reduce(powers[:n_whole].reshape(_AT_ONCE, -1), axis=0)
     return float(np.log(products).sum(dtype=np.float64) + np.log(powers[n_whole:]).sum(dtype=np.float64))

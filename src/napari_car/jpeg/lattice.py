@@ -126,10 +126,10 @@ def _gain_table(noise: float) -> NDArray[np.float32]:
 
 def _densities(noise: float) -> Iterator[NDArray[np.float32]]:
     """Probability density of the distance to the nearest multiple of each divisor, in bins up to half of it."""
-    divisors = np.arange(1, BASELINE_MAX + 1)
-    halves = divisors * _STEPS // 2
+    divisors = np.arange(1, BASELINE_MAX + 1, dtype=np.float32)
+    halves = np.arange(1, BASELINE_MAX + 1) * _STEPS // 2
     residue = np.arange(halves[-1] + 1, dtype=np.float32) / _STEPS
-    density = np.repeat((_OUTLIERS / divisors[:, None]).astype(np.float32), len(residue), axis=1)
+    density = np.repeat(np.float32(_OUTLIERS) / divisors[:, None], len(residue), axis=1)
     for share, sigma in ((1 - _WIDE_SHARE, noise), (_WIDE_SHARE, _WIDENING * noise)):
         weight = np.float32((1 - _OUTLIERS) * share / (sigma * np.sqrt(2 * np.pi)))
         for neighbour in (-2, -1, 0, 1, 2):

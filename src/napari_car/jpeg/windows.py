@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -35,15 +36,20 @@ class Window:
     luma: NDArray[np.float32]
     rgb: NDArray[np.float32] | None
 
+    @cached_property
+    def is_inside(self) -> NDArray[np.bool_]:
+        """Which pixels are not clipped, shape (H, W)."""
+        planes = [self.luma + 128] if self.rgb is None else np.moveaxis(self.rgb, -1, 0)
+        is_inside: NDArray[np.bool_] = np.logical_and.reduce([(plane > 0.5) & (plane < 254.5) for plane in planes])
+        return is_inside
+
     def is_usable(self, phase: tuple[int, int]) -> NDArray[np.bool_]:
         """Which blocks of a grid are free of clipped pixels, flat in row-major order."""
         top, left = phase
-        pixels = (self.luma + 128)[..., None] if self.rgb is None else self.rgb
-        pixels = pixels[top:, left:]
-        rows, columns = pixels.shape[0] // 8, pixels.shape[1] // 8
-        is_inside = np.logical_and(pixels > 0.5, pixels < 254.5)[: rows * 8, : columns * 8]
-        blocks = is_inside.reshape(rows, 8, columns, 8, pixels.shape[2])
-        is_usable: NDArray[np.bool_] = np.logical_and.reduce(blocks, (1, 3, 4))
+        is_inside = self.is_inside[top:, left:]
+        rows, columns = is_inside.shape[0] // 8, is_inside.shape[1] // 8
+        blocks = is_inside[: rows * 8, : columns * 8].reshape(rows, 8, columns, 8)
+        is_usable: NDArray[np.bool_] = np.logical_and.reduce(np.logical_and.reduce(blocks, 1), 2)
         return is_usable.ravel()
 
 
@@ -95,7 +101,7 @@ def _window(pixels: NDArray[Any], scale: float) -> Window:
     """Grey levels of a piece of a picture."""
     levels = np.nan_to_num(pixels[..., :3].astype(np.float32)) * np.float32(scale)
     is_grey = levels.shape[-1] == 1 or bool((levels[..., :1] == levels).all())
-    luma = levels[..., 0] if is_grey else np.dot(levels, _LUMA)
+    luma = levels[..., 0] if is_grey else np.matmul(levels, _LUMA, dtype=np.float32)
     return Window(luma - np.float32(128), None if is_grey else levels)
 
 
@@ -105,5 +111,5 @@ def _interest(piece: NDArray[Any], white: float) -> float:
     middle = piece[top : top + _SIZE // 2, left : left + _SIZE // 2, piece.shape[2] // 2 % 3]
     rows, columns = (size // 8 for size in middle.shape)
     blocks = middle[: rows * 8, : columns * 8].reshape(rows, 8, columns, 8)
-    low, high = blocks.min((1, 3)), blocks.max((1, 3))
+    low, high = blocks.min(1).min(2), blocks.max(1).max(2)  # faster than both axes at once
     return float(((high - low > white / 64) & (low > 0) & (high < white)).sum())
