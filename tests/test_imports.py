@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+from importlib.metadata import entry_points
 from pathlib import Path
 
 import pytest
@@ -46,6 +47,24 @@ except SystemExit as exit:
     assert exit.code == 0
 """
     assert not HEAVY & loaded(code)
+
+
+@pytest.mark.parametrize("asked", [None, "20"])
+def test_threads_that_have_nothing_to_do_sleep_unless_told_otherwise(asked: str | None) -> None:
+    """It must be said before numpy is imported, with which the package begins."""
+    environment = {key: value for key, value in os.environ.items() if key != "OPENBLAS_THREAD_TIMEOUT"}
+    environment |= {"OPENBLAS_THREAD_TIMEOUT": asked} if asked else {}
+    (program,) = entry_points(group="console_scripts", name="napari-car")
+    code = f"""
+import os, sys
+class Watch:
+    def find_spec(name, path=None, target=None):
+        if name == "numpy":
+            print(os.environ.get("OPENBLAS_THREAD_TIMEOUT"))
+sys.meta_path.insert(0, Watch)
+from {program.module} import {program.attr}"""
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
+    assert process.stdout.split() == [asked or "4"]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="looks where onnxruntime keeps its count on Linux")

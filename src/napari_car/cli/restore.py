@@ -8,13 +8,12 @@ import sys
 from functools import partial
 from pathlib import Path
 
-from tqdm import tqdm
-
 from napari_car.cli.options import add_file_options, file_options
 from napari_car.cli.pipe import PIPE, restore_through
 from napari_car.errors import CarError, FileError, InputError
 from napari_car.restore_file import FileOptions, RestoredFile, restore_file_steps
 from napari_car.session import open_session
+from napari_car.steps import Steps, drain
 
 EXAMPLES = """\
 examples:
@@ -83,12 +82,20 @@ def _restore(source: Path, target: Path | None, format: str | None, keywords: Fi
                 f"the name {target} tells the format; --format {format} is for an output that is not named"
             )
         target = folder / f"{source.stem}.restored.{format.lstrip('.')}"
-    steps = restore_file_steps(source, target, **keywords)
-    with tqdm(desc=source.name, unit="tile", disable=None, leave=False) as bar:
+    return _with_bar(restore_file_steps(source, target, **keywords), source.name).path
+
+
+def _with_bar(steps: Steps[RestoredFile], name: str) -> RestoredFile:
+    """Run steps to their end, with a bar where a person can see it."""
+    if not (sys.stderr and sys.stderr.isatty()):
+        return drain(steps)
+    from tqdm import tqdm  # takes 0.03 s
+
+    with tqdm(desc=name, unit="tile", leave=False) as bar:
         while True:
             try:
                 done, bar.total = next(steps)
                 bar.update(done - bar.n)
             except StopIteration as stop:
                 outcome: RestoredFile = stop.value
-                return outcome.path
+                return outcome
