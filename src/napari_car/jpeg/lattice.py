@@ -84,14 +84,16 @@ def quality_evidence(counts: NDArray[np.float32], kind: Kind, noise: float = EXA
     """
     divisors = _ladder(kind)
     frequency = np.arange(64)
-    n_used = int(np.flatnonzero(counts[1:].sum(0)).max(initial=0)) + 1
+    ends = _N_BINS - (counts[:, ::-1] > 0).argmax(1)  # behind the last bin that counts, or all bins where none does
     tables = [_gain_table(max(noise, _DC_NOISE)), *[_gain_table(noise)] * 63]
-    gain = np.stack([_weighted(row, table) for row, table in zip(counts, tables, strict=True)])
+    rows = zip(counts, tables, ends, strict=True)
+    gain = np.stack([_weighted(row[:end], table[:end]) for row, table, end in rows])
     each = gain[frequency, divisors]
     total = each[:, 1:].sum(1)
     # Flat areas have a few values of DC, on some lattice by chance: alone, they are no evidence.
     total += np.minimum(each[:, 0], np.maximum(total, 0))
     # How many lie in each bin or above; none in the one that is added.
+    n_used = int(ends[1:].max())
     beyond = np.zeros((64, n_used + 1), np.float32)
     beyond[1:, :n_used] = np.cumsum(counts[1:, n_used - 1 :: -1], axis=1)[:, ::-1]
     n_nonzero = beyond[frequency, np.minimum(divisors * _STEPS // 2, n_used)].sum(1)
@@ -100,8 +102,7 @@ def quality_evidence(counts: NDArray[np.float32], kind: Kind, noise: float = EXA
 
 def _weighted(counts: NDArray[np.float32], table: NDArray[np.float32]) -> NDArray[np.float32]:
     """Sum of the rows of a table, each as often as it is counted; by BLAS it would keep all cores busy."""
-    n_used = int(np.flatnonzero(counts).max(initial=0)) + 1
-    result: NDArray[np.float32] = np.einsum("b,bd->d", counts[:n_used], table[:n_used])
+    result: NDArray[np.float32] = np.einsum("b,bd->d", counts, table)
     return result
 
 
