@@ -82,8 +82,7 @@ def pixels_of(image: Image.Image) -> NDArray[Any]:
     if image.mode in _CHANNELS:
         image.load()
         try:
-            # without the decoder, which may hold as much again
-            return np.asarray(_Surface(Image.fromarrow(image, image.mode, image.size)))
+            return np.asarray(_Surface(_bare(image)))
         except ValueError:  # "Image rows are not contiguous in memory."
             pass
     return np.asarray(image)
@@ -97,6 +96,17 @@ def image_of(pixels: NDArray[Any]) -> Image.Image:
     if isinstance(base, _Surface) and _place(np.asarray(base)) == _place(pixels):
         return base.image
     return Image.fromarray(np.ascontiguousarray(pixels))
+
+
+def _bare(image: Image.Image) -> Image.Image:
+    """The same pixels without metadata, and without the decoder, which may hold as much again.
+
+    Not by ``fromarrow``, whose images end the process in Pillow before 13 when they are shared once more.
+    """
+    pixels: Any = image
+    bare: Image.Image = pixels._new(image.im)
+    bare.info = {}
+    return bare
 
 
 def _place(pixels: NDArray[Any]) -> tuple[Any, ...]:
