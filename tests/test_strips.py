@@ -252,6 +252,7 @@ def test_a_damaged_file_of_strips_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("model", MODELS)
 def test_files_of_strips_and_of_tiles_hold_the_same_network(model: str) -> None:
     """Those of tiles are for other providers; where they rectify, they round once instead of twice."""
+    pytest.importorskip("onnxruntime", "1.30", reason="the CPU of older ones has no SpaceToDepth of bytes")
     strips = open_session(model, provider="cpu", precision="int8", threads=1)
     tiles = Session(
         replace(strips.card, weights=[w for w in strips.card.weights if w.form == "tiles"]), "cpu", "int8", 1
