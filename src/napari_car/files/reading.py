@@ -121,7 +121,7 @@ def _sentence(error: Exception) -> str:
             return f"is not an image of a kind that is read ({', '.join(READABLE)}), or its header is damaged"
         case MemoryError():
             return "does not fit into memory"
-        case ValueError() if "null byte" in text:
+        case ValueError() if "embedded null" in text:  # byte or, since Python 3.13, character
             return "is not a possible file name"
         case OSError() if error.strerror:
             return f"cannot be read: {error.strerror}"
