@@ -28,7 +28,15 @@ logger = logging.getLogger(__name__)
 SIDE = 256
 """Of the tile that is measured, px."""
 
-REPEATS = 4
+REPEATS = (2, 4)
+"""Least and most times that a candidate is run to be measured."""
+
+ENOUGH = 0.2
+"""Seconds after which all have been run often enough, if at least so often: long runs tremble less."""
+
+FAR_BEHIND = 2.0
+"""Times the least time, from which a candidate is not run again: that is more than what one measurement trembles."""
+
 MARGIN = 1.1
 """How much faster than those before it a candidate must be: what is measured here trembles."""
 
@@ -102,23 +110,30 @@ def measured(card: ModelCard, among: Sequence[Candidate]) -> dict[str, float]:
 
 
 def _measure(card: ModelCard, among: Sequence[Candidate]) -> dict[str, float]:
-    """Run the candidates by turns; the best of a few repeats counts."""
+    """Run the candidates by turns; the best of a few repeats counts, of one that is far behind the first."""
     runs: dict[str, Callable[[], Planes]] = {}
+    residuals: dict[str, Planes] = {}
     for candidate in among:
         try:
-            runs[str(candidate)] = run = _runner(card, candidate)
-            run()
+            run = _runner(card, candidate)
+            residuals[str(candidate)] = run()
         except Exception as error:  # of onnxruntime's own classes
             logger.info("model %s cannot run in %s: %s", card.id, candidate, " ".join(str(error).split()))
-            runs.pop(str(candidate), None)
-    exact = _runner(card, Candidate("cpu", card.precisions[-1]))()
-    wrong = {name for name, run in runs.items() if _rms(run() - exact) > TOLERANCE * _rms(exact)}
+        else:
+            runs[str(candidate)] = run
+    reference = Candidate("cpu", card.precisions[-1])
+    exact = residuals[str(reference)] if str(reference) in residuals else _runner(card, reference)()
+    wrong = {name for name, residual in residuals.items() if _rms(residual - exact) > TOLERANCE * _rms(exact)}
     for name in wrong:
         logger.warning("model %s comes out wrong in %s, which is not used", card.id, name)
     seconds = dict.fromkeys([name for name in runs if name not in wrong] or runs, np.inf)
-    for _ in range(REPEATS):
+    least, most = REPEATS
+    begin = time.perf_counter()
+    for turn in range(most):
+        if turn >= least and time.perf_counter() - begin > ENOUGH:
+            break
         for name in seconds:
-            if seconds[name] < 3 * min(seconds.values()) or seconds[name] == np.inf:
+            if seconds[name] < FAR_BEHIND * min(seconds.values()) or seconds[name] == np.inf:
                 start = time.perf_counter()
                 runs[name]()
                 seconds[name] = min(seconds[name], time.perf_counter() - start)
