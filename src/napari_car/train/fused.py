@@ -37,7 +37,7 @@ def fused(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def _order(graph: onnx.GraphProto, like: onnx.GraphProto) -> None:
-    """Put nodes in the order that frees memory soonest, in which they are run: fused ones when nothing else is ready."""
+    """Put nodes in the order that frees memory soonest, in which they are run: fused ones when none else is ready."""
     places = {name: place for place, node in enumerate(like.node) for name in node.output}
     left = list(graph.node)
     missing = {name for node in left for name in node.output}
