@@ -1,7 +1,7 @@
 """Hold what models compute elsewhere, or by another execution provider, against what onnxruntime's CPU computes here.
 
-python scripts/compare.py compute RESULTS.npz PROVIDER [MODEL...]    write what models make of a picture; default: all
-python scripts/compare.py compare HERE.npz THERE.npz                 a row for each; exits with 1 where one is worse
+python scripts/conformance.py compute RESULTS.npz PROVIDER [MODEL...]    what models make of a picture; default: all
+python scripts/conformance.py compare HERE.npz THERE.npz                 a row for each; exits with 1 where one is worse
 """
 
 from __future__ import annotations
