@@ -10,7 +10,7 @@ import platform
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from threading import Lock
 from typing import NamedTuple
@@ -110,7 +110,7 @@ def measured(card: ModelCard, among: Sequence[Candidate]) -> dict[str, float]:
 
 
 def _measure(card: ModelCard, among: Sequence[Candidate]) -> dict[str, float]:
-    """Run the candidates by turns; the best of a few repeats counts, of one that is far behind the first."""
+    """Open the candidates, leave out what fails or comes out wrong, and time the others."""
     runs: dict[str, Callable[[], Planes]] = {}
     residuals: dict[str, Planes] = {}
     for candidate in among:
@@ -126,7 +126,12 @@ def _measure(card: ModelCard, among: Sequence[Candidate]) -> dict[str, float]:
     wrong = {name for name, residual in residuals.items() if _rms(residual - exact) > TOLERANCE * _rms(exact)}
     for name in wrong:
         logger.warning("model %s comes out wrong in %s, which is not used", card.id, name)
-    seconds = dict.fromkeys([name for name in runs if name not in wrong] or runs, np.inf)
+    return _time({name: run for name, run in runs.items() if name not in wrong} or runs)
+
+
+def _time(runs: Mapping[str, Callable[[], Planes]]) -> dict[str, float]:
+    """Seconds of each run, by turns: the best of a few repeats, of one that is far behind the first."""
+    seconds = dict.fromkeys(runs, np.inf)
     least, most = REPEATS
     begin = time.perf_counter()
     for turn in range(most):

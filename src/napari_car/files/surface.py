@@ -103,8 +103,7 @@ def _bare(image: Image.Image) -> Image.Image:
 
     Not by ``fromarrow``, whose images end the process in Pillow before 13 when they are shared once more.
     """
-    pixels: Any = image
-    bare: Image.Image = pixels._new(image.im)
+    bare = image._new(image.im)
     bare.info = {}
     return bare
 

@@ -128,7 +128,7 @@ def _gain_table(noise: float) -> NDArray[np.float32]:
 def _densities(noise: float) -> Iterator[NDArray[np.float32]]:
     """Probability density of the distance to the nearest multiple of each divisor, in bins up to half of it."""
     divisors = np.arange(1, BASELINE_MAX + 1, dtype=np.float32)
-    halves = np.arange(1, BASELINE_MAX + 1) * _STEPS // 2
+    halves = (divisors * _STEPS // 2).astype(np.intp)
     residue = np.arange(halves[-1] + 1, dtype=np.float32) / _STEPS
     density = np.repeat(np.float32(_OUTLIERS) / divisors[:, None], len(residue), axis=1)
     for share, sigma in ((1 - _WIDE_SHARE, noise), (_WIDE_SHARE, _WIDENING * noise)):

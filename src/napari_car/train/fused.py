@@ -13,7 +13,7 @@ def fused(model: onnx.ModelProto) -> onnx.ModelProto:
     """The graph with quantized operators in place of those in float between two roundings, and colours last.
 
     Such operators are onnxruntime's own, of every processor (``QLinearConv`` and others, domain ``com.microsoft``). It
-    opens such a graph in a fifth of the time, and what it then runs is the same.
+    opens such a graph in half the time, and what it then runs is the same.
     """
     options = ort.SessionOptions()
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
