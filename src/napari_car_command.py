@@ -1,10 +1,15 @@
 """The ``napari-car`` program; beside the package, which loads numpy when it is imported, and numpy its threads."""
 
+import gc
 import os
 
 # OpenBLAS has one a core, each of which would spin for 0.1 s of CPU time before it sleeps: 2**4 clock ticks will do.
 os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "4")
 
-from napari_car.__main__ import run
+gc.disable()  # nothing of what is imported is garbage, and looking for some takes 0.02 s
+
+from napari_car.__main__ import run  # noqa: E402
+
+gc.enable()
 
 __all__ = ["run"]

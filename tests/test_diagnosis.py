@@ -1,14 +1,16 @@
 """What ``quality="auto"`` finds and does, on files and on pictures that are no longer files."""
 
 import io
+import sys
 from dataclasses import replace
+from threading import Event
 
 import numpy as np
 import pytest
 from PIL import Image
 from skimage import data
 
-from napari_car import Coding, JpegInfo, diagnose, load_card, read_jpeg, restore, restore_file
+from napari_car import Coding, JpegInfo, Session, diagnose, load_card, read_jpeg, restore, restore_file
 
 PHOTO = data.astronaut()
 
@@ -87,6 +89,43 @@ def test_a_lightly_compressed_file_is_left_alone_unless_told(tmp_path, caplog):
     assert "so lightly that restoring would not help" in caplog.text
     with Image.open(restore_file(source, tmp_path / "told.png", quality=60)) as restored:
         assert not np.array_equal(np.asarray(restored), pixels)
+
+
+@pytest.fixture
+def waiting(monkeypatch):
+    """A session, and a diagnosis that comes only when the session has run."""
+    has_run = Event()
+
+    class Telling(Session):
+        def run_strip(self, *arguments, **keywords):
+            has_run.set()
+            return super().run_strip(*arguments, **keywords)
+
+    def diagnose_late(*arguments, **keywords):
+        assert has_run.wait(60)
+        return diagnose(*arguments, **keywords)
+
+    monkeypatch.setattr(sys.modules["napari_car.restore_file"], "diagnose", diagnose_late)
+    return Telling(load_card("car-s"), "cpu", "int8", 2)
+
+
+def test_the_network_begins_while_the_pixels_are_looked_at(waiting, tmp_path):
+    source = tmp_path / "photo.jpg"
+    Image.fromarray(PHOTO).save(source, quality=30)
+    with Image.open(restore_file(source, tmp_path / "restored.png", session=waiting)) as restored:
+        pixels, info = compressed(PHOTO, 30)
+        np.testing.assert_array_equal(np.asarray(restored), restore(pixels, quality=info, session=waiting))
+
+
+def test_what_began_by_the_file_leaves_no_trace_where_the_pixels_say_otherwise(waiting, tmp_path):
+    crop = compressed(PHOTO, 10)[0][3:, 5:]
+    source = tmp_path / "photo.jpg"
+    Image.fromarray(crop).save(source, quality=90)
+    with Image.open(source) as file:
+        pixels = np.asarray(file)
+    with Image.open(restore_file(source, tmp_path / "restored.png", session=waiting)) as restored:
+        expected = restore(pixels, quality=diagnose(pixels).coding, session=waiting)
+        np.testing.assert_array_equal(np.asarray(restored), expected)
 
 
 def test_what_helps_is_a_matter_of_the_model():

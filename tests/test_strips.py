@@ -135,6 +135,7 @@ def test_strips_can_be_cancelled_and_tell_how_far_they_are() -> None:
     session = open_session("car-s", provider="cpu", precision="int8", threads=2)
     image = np.full((900, 500, 3), 90, np.uint8)
     steps = restore_steps(image, quality=20, session=session)
+    assert next(steps)[0] == 0
     done, total = next(steps)
     assert done == 1
     assert total == 2 * -(-(900 - session.card.strips["lead"]) // STRIP)

@@ -53,6 +53,11 @@ class Diagnosis:
     estimate: JpegEstimate
     is_mixed: bool = False
 
+    @property
+    def quality(self) -> Coding | str | None:
+        """What ``restore`` is to be told: the coding, or "auto" where each picture goes by its own."""
+        return "auto" if self.is_mixed else self.coding
+
     def coding_of(self, picture: Array, card: ModelCard) -> Coding | None:
         """What a network is told of one picture of the stack; of a mixed one what its own pixels show, where surely."""
         if not self.is_mixed:
@@ -103,6 +108,20 @@ def diagnose(
     return replace(whole, source="pixels", sentence=_of_mixed(own.quality for own in some), is_mixed=True)
 
 
+def coding_of_file(info: JpegInfo | None, card: ModelCard) -> Coding | None:
+    """What ``diagnose`` will find if the pixels do not contradict the file; None for one that tells nothing.
+
+    Parameters
+    ----------
+    info
+        Header of a JPEG file, if it is one.
+    card
+        Of the model that is to be used.
+    """
+    coding = None if info is None else Coding.from_info(info)
+    return coding if coding is not None and coding.quality <= _highest(coding, card) else None
+
+
 def spread(count: int) -> list[int]:
     """Which pictures of a stack are looked at one by one.
 
@@ -125,11 +144,16 @@ def _diagnose_alike(image: Array, info: JpegInfo | None, card: ModelCard, *, in_
         coding, source, sentence = Coding.from_estimate(estimate), "pixels", _of_pixels(estimate, info)
     else:
         return Diagnosis(None, "none", "No JPEG compression was found; the picture is left alone.", info, estimate)
-    limit = (card.qualities if coding.chroma_subsampling else card.qualities_444)[1]
+    limit = _highest(coding, card)
     if coding.quality > limit:
         why = f"{card.id} helps up to quality {limit}; the picture is left alone"
         return Diagnosis(None, source, f"{sentence}, so lightly that restoring would not help ({why}).", info, estimate)
     return Diagnosis(coding, source, f"{sentence}.", info, estimate)
+
+
+def _highest(coding: Coding, card: ModelCard) -> int:
+    """The highest quality at which a model helps."""
+    return (card.qualities if coding.chroma_subsampling else card.qualities_444)[1]
 
 
 def _is_worse(estimate: JpegEstimate, info: JpegInfo) -> bool:

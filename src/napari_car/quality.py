@@ -43,8 +43,7 @@ def _told(quality: Quality, image: Array, card: ModelCard) -> Coding | None:
     return Coding.from_quality(int(quality), "grey" if layout(image).is_grey else "4:2:0")
 
 
-def say(diagnosis: Diagnosis, name: str = "") -> Coding | None:
-    """Say in the log what was found, of the picture of that name, and give the coding that follows."""
+def say(diagnosis: Diagnosis, name: str = "") -> None:
+    """Say in the log what was found, of the picture of that name."""
     level = logging.WARNING if diagnosis.coding is None and not diagnosis.is_mixed else logging.INFO
     logger.log(level, "%s%s", f"{name}: " if name else "", diagnosis.sentence)
-    return diagnosis.coding

@@ -170,16 +170,17 @@ def restore_steps(
     max_memory: int | str | None = None,
     out: Array | None = None,
 ) -> Steps[Array]:
-    """Restore an image step by step: yields ``(done, total)`` after each tile and returns the image.
+    """Restore an image step by step: yields ``(done, total)`` as it begins and after each tile, and returns the image.
 
-    Parameters and errors are those of ``restore``; errors are raised at the first step.
+    Parameters and errors are those of ``restore``; what is wrong with them is raised at the first step, before which
+    nothing is done, and behind which threads are at work.
 
     Examples
     --------
     >>> import numpy as np
     >>> steps = restore_steps(np.zeros((64, 260), np.uint8), quality=10, tile=64)
     >>> [f"{done}/{total}" for done, total in steps]
-    ['1/3', '2/3', '3/3']
+    ['0/3', '1/3', '2/3', '3/3']
     """
     whole = layout(image)
     check_range(image)
@@ -246,6 +247,7 @@ def restore_steps(
     )
     n_tiles = sum(len(plans[phase]) for phase in phases)
     with closing(side_by_side(restore_tile, jobs, n_tiles, pieces.at_once)) as steps:
+        yield next(steps)
         for step, (target, row) in zip(steps, unread, strict=True):
             target.release(row)
             yield step

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Unpack
 
 import numpy as np
 
-from napari_car.diagnosis import diagnose
+from napari_car.cards import ModelCard
+from napari_car.diagnosis import Diagnosis, coding_of_file, diagnose
 from napari_car.errors import FileError
 from napari_car.files import check_target, check_writing, is_lossy, read_image, write_image
 from napari_car.jpeg.coding import Coding
 from napari_car.jpeg.coefficients import read_planes
 from napari_car.jpeg.header import JpegInfo, read_jpeg
 from napari_car.memory import parse_memory, shortage
-from napari_car.pixels import target_dtype
+from napari_car.pixels import Array, target_dtype
 from napari_car.provenance import add_record, describe_run
 from napari_car.quality import say
 from napari_car.restore import Options, restore_steps
@@ -144,18 +148,21 @@ def restore_file_steps(
     if is_lossy(target, output_quality):
         logger.warning("%s: its format compresses again and loses detail; PNG and TIFF do not", target.name)
     session = options["session"] = options.get("session") or open_session(options.get("model"))
-    quality, diagnosis = options.get("quality", "auto"), None
-    if isinstance(quality, str) and quality == "auto":
-        info = read_jpeg(src) if picture.format == "JPEG" else None
-        diagnosis = diagnose(picture.pixels, info=info, card=session.card, in_full=False)
-        quality = "auto" if diagnosis.is_mixed else say(diagnosis, src.name)
-    options["quality"] = Coding.from_info(quality) if isinstance(quality, JpegInfo) else quality
     if options.get("consistent") is True and picture.format == "JPEG":
         per_px = 10 if read_jpeg(src).subsampling == "4:4:4" else 6  # as measured
         if lack := shortage(per_px * picture.pixels.size // picture.channels, max_memory):
             raise FileError(f"reading what it is to be consistent with {lack}", src)
         options["consistent"] = read_planes(src)
-    restored = yield from restore_steps(picture.pixels, out=picture.pixels if in_place else None, **options)
+    quality, diagnosis = options.pop("quality", "auto"), None
+    begin = partial(restore_steps, picture.pixels, out=picture.pixels if in_place else None, **options)
+    if isinstance(quality, str) and quality == "auto":
+        info = read_jpeg(src) if picture.format == "JPEG" else None
+        restored, diagnosis = yield from _restore_as_found(begin, picture.pixels, info, session.card, src.name)
+        quality = diagnosis.quality
+    else:
+        quality = Coding.from_info(quality) if isinstance(quality, JpegInfo) else quality
+        restored = yield from begin(quality=quality)
+    options["quality"] = quality
     record = describe_run(options, diagnosis=diagnosis, name=src.name, path=str(src))
     metadata = picture.metadata.strip() if strip else picture.metadata
     metadata = add_record(metadata, record) if provenance else metadata
@@ -167,3 +174,22 @@ def _check_other(src: Path, dst: Path) -> None:
     """Refuse to write a file over itself, whatever path or link names it."""
     if os.path.exists(dst) and os.path.exists(src) and os.path.samefile(src, dst):
         raise FileError("is the original, which is never overwritten; give another name", dst)
+
+
+def _restore_as_found(
+    begin: Callable[..., Steps[Array]], image: Array, info: JpegInfo | None, card: ModelCard, name: str
+) -> Steps[tuple[Array, Diagnosis]]:
+    """Restore a picture as it is found to need.
+
+    Finding out takes a while, on one core. The others begin with what the file says, and begin anew in the rare case
+    that the pixels say otherwise; nothing has been overwritten by then.
+    """
+    guess = coding_of_file(info, card)
+    with closing(begin(quality=guess)) as steps:
+        if guess is not None:
+            yield next(steps)
+        diagnosis = diagnose(image, info=info, card=card, in_full=False)
+        say(diagnosis, name)
+        if diagnosis.quality == guess:
+            return (yield from steps), diagnosis
+    return (yield from begin(quality=diagnosis.quality)), diagnosis

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 from typing import Any, TypeVar
 
 Result = TypeVar("Result")
@@ -22,20 +23,20 @@ def drain(steps: Steps[Result]) -> Result:
 
 
 def side_by_side(work: Callable[..., None], jobs: Iterable[tuple[Any, ...]], total: int, threads: int) -> Steps[None]:
-    """Do jobs on threads, in order; one more waits, so that no thread does. Closing it starts no further one."""
-    pending: deque[Future[None]] = deque()
-    done = 0
+    """Do jobs on threads, in order; one more waits, so that no thread does. Closing it starts no further one.
+
+    The first step, none being done yet, comes as soon as all threads have work.
+    """
+    left = iter(jobs)
     with ThreadPoolExecutor(threads) as pool:
         try:
-            for job in jobs:
-                if len(pending) > threads:
-                    pending.popleft().result()
-                    done += 1
-                    yield done, total
-                pending.append(pool.submit(work, *job))
-            for future in pending:
-                future.result()
+            pending = deque(pool.submit(work, *job) for job in islice(left, threads + 1))
+            yield 0, total
+            done = 0
+            while pending:
+                pending.popleft().result()
                 done += 1
                 yield done, total
+                pending.extend(pool.submit(work, *job) for job in islice(left, 1))
         finally:
             pool.shutdown(wait=False, cancel_futures=True)

@@ -103,7 +103,7 @@ class Run:
             )
         quality: Quality = settings.quality
         if diagnosis is not None:
-            quality = "auto" if diagnosis.is_mixed else diagnosis.coding
+            quality = diagnosis.quality
         return diagnosis, {
             "session": session,
             "quality": quality,
