@@ -28,7 +28,7 @@ from PIL import Image
 from scaling import scale
 
 from napari_car import list_models, open_session
-from napari_car.budget import count_cores
+from napari_car.steps import count_cores
 
 YARDSTICK = "ARCNN, eager PyTorch fp32"
 COMMAND_YARDSTICK = "jpegqs -q 6"

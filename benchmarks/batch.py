@@ -20,7 +20,7 @@ import numpy as np
 from PIL import Image
 from skimage import data
 
-from napari_car.budget import count_cores
+from napari_car.steps import count_cores
 
 SIDES = (192, 256)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from batch import make, seconds
 
-from napari_car.budget import count_cores
+from napari_car.steps import count_cores
 
 MEGAPIXELS = (0.1, 0.3, 1, 3, 12, 24, 50, 100, 200)
 TILES = (64, 128, 256, 384, 512, 768, 1024)

@@ -101,6 +101,32 @@ def test_deep_files_are_read_alike_by_independent_decoders(tmp_path):
             np.testing.assert_array_equal(tifffile.imread(tif), pixels)
 
 
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_a_png_that_was_compressed_in_bands_is_one_to_others(tmp_path, dtype, channels):
+    pixels = np.asarray(photo((901, 703)).convert({1: "L", 3: "RGB", 4: "RGBA"}[channels])).astype(dtype)
+    pixels[100:300] = noise(dtype, channels, 200, 901)
+    file = write_image(tmp_path / "a.png", Picture(pixels)).read_bytes()
+    rows = zlib.decompress(b"".join(chunks(file, b"IDAT")))  # which checks the sum at its end
+    assert len(rows) == 703 * (1 + pixels[0].nbytes)
+    assert len(list(chunks(file, b"IDAT"))) > 3
+    if dtype == np.uint8:
+        np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(file))), pixels)
+        assert len(file) < 1.05 * len(encoded(Image.fromarray(pixels), "PNG", compress_level=2))
+    imagecodecs = pytest.importorskip("imagecodecs", reason="needs the extra 'tiff' (imagecodecs)")
+    np.testing.assert_array_equal(imagecodecs.png_decode(file), pixels)
+
+
+def chunks(file, wanted):
+    """Bodies of the chunks of a kind."""
+    at = 8
+    while at < len(file):
+        size, kind = struct.unpack_from(">I4s", file, at)
+        if kind == wanted:
+            yield file[at + 8 : at + 8 + size]
+        at += 12 + size
+
+
 @pytest.mark.parametrize("channels", [2, 3, 4])
 def test_deep_png_of_another_encoder_is_read_exactly(channels):
     imagecodecs = pytest.importorskip("imagecodecs", reason="needs the extra 'tiff' (imagecodecs)")

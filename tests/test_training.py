@@ -17,9 +17,9 @@ from PIL import Image
 from skimage import data
 
 from napari_car import FileError, InputError, ModelError, Session, restore
-from napari_car.budget import count_cores
 from napari_car.cards import read_card
 from napari_car.cli import main
+from napari_car.steps import count_cores
 
 torch = pytest.importorskip("torch", reason="needs the train extra")
 pytest.importorskip("onnx", reason="needs the train extra")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from dataclasses import dataclass
 
 from napari_car.cards import ModelCard
@@ -156,10 +155,3 @@ def overhead(card: ModelCard, provider: str, precision: str, threads: int) -> fl
     """
     pieces = fit(card, provider, precision, LARGE, align=card.align, threads=threads)
     return pieces.plan(*LARGE).read_px / pieces.at_once / math.prod(LARGE)
-
-
-def count_cores() -> int:
-    """Cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

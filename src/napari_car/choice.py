@@ -18,10 +18,11 @@ from typing import NamedTuple
 import numpy as np
 
 from napari_car import providers
-from napari_car.budget import count_cores, overhead
+from napari_car.budget import overhead
 from napari_car.cards import ModelCard
 from napari_car.jpeg.coding import Coding
 from napari_car.pixels import Planes, Residual
+from napari_car.steps import count_cores
 
 logger = logging.getLogger(__name__)
 

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_car.budget import count_cores
 from napari_car.cards import ModelCard, Weights, load_card
 from napari_car.choice import candidates, choose
 from napari_car.errors import InferenceError, InputError, ModelError
 from napari_car.jpeg.coding import Coding
 from napari_car.pixels import Array, Residual
 from napari_car.providers import PROVIDERS, check_provider, open_graph
+from napari_car.steps import count_cores
 
 if TYPE_CHECKING:
     import onnxruntime

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -40,3 +41,10 @@ def side_by_side(work: Callable[..., None], jobs: Iterable[tuple[Any, ...]], tot
                 pending.extend(pool.submit(work, *job) for job in islice(left, 1))
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
+
+
+def count_cores() -> int:
+    """Cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

@@ -12,12 +12,12 @@ from napari_car.batch.cluster import run_on_cluster
 from napari_car.batch.plan import Plan, Task
 from napari_car.batch.processes import run_on_processes
 from napari_car.batch.restorer import Outcome, Restorer
-from napari_car.budget import count_cores
 from napari_car.errors import FileError, InputError
 from napari_car.files import Picture, check_target, remove_stale_parts
 from napari_car.restore import Options, restore
 from napari_car.restore_file import FileOptions
 from napari_car.session import open_session
+from napari_car.steps import count_cores
 
 
 def restore_batch(

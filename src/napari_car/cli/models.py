@@ -5,10 +5,10 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
-from napari_car.budget import count_cores
 from napari_car.cards import DEFAULT_MODEL, list_models
 from napari_car.choice import SIDE, candidates, choose, seconds_per_mp
 from napari_car.providers import PROVIDERS, absence, offered
+from napari_car.steps import count_cores
 
 EXAMPLES = """\
 examples:

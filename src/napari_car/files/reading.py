@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from napari_car.errors import CarError, FileError
-from napari_car.files import png16
+from napari_car.files import png
 from napari_car.files.metadata import metadata_of
 from napari_car.files.picture import Picture
 from napari_car.files.pillow import READABLE, array_of, open_image, plain
@@ -149,8 +149,8 @@ def _read(stream: IO[bytes], max_pixels: int, max_memory: int | None) -> Picture
 def _pixels(image: Image.Image, stream: IO[bytes]) -> tuple[NDArray[Any], bytes]:
     """Return the pixels in full depth, and the profile that fits them."""
     icc = image.info.get("icc_profile") or b""
-    if image.format == "PNG" and png16.is_deep_colour(stream):
-        return png16.read_png16(stream), icc
+    if image.format == "PNG" and png.is_deep_colour(stream):
+        return png.read_png16(stream), icc
     if image.format == "PPM" and image.mode == "RGB" and (deep := _deep_ppm(stream)) is not None:
         return deep, icc
     simple = plain(image)

@@ -16,15 +16,11 @@ from PIL import Image
 from napari_car.errors import CarError, FileError
 from napari_car.files.metadata import save_options
 from napari_car.files.picture import Picture, turned
-from napari_car.files.png16 import write_png16
+from napari_car.files.png import write_png
 from napari_car.files.surface import image_of
 from napari_car.files.target import Format, atomic_file, check_target, format_of
 from napari_car.files.tiff import write_tiff
 
-# A restored photo of 12 megapixels (36 MB raw, Pillow 13 with zlib-ng): level 0 takes 0.3 s and 36.0 MB,
-# 1: 0.56 s 12.45 MB, 2: 0.60 s 12.37 MB, 3: 0.78 s 12.06 MB, 4: 0.99 s 12.03 MB, 5: 1.25 s 11.85 MB,
-# 6 (Pillow's own): 1.87 s 11.65 MB, 9: 4.95 s 11.47 MB.
-_PNG_LEVEL = 2
 _LOSSY_QUALITY = 95
 
 
@@ -88,10 +84,10 @@ def _encode(stream: IO[bytes], picture: Picture, format_: Format, quality: int |
     options = save_options(picture.metadata, format_.name, picture.channels)
     is_deep = page.dtype == np.uint16
     match format_.name:
-        case "PNG" if is_deep:
+        case "PNG":
             template = io.BytesIO()
             Image.new("L", (1, 1)).save(template, "PNG", **options)
-            write_png16(stream, page, template.getvalue())
+            write_png(stream, page, template.getvalue())
         case "PPM" if is_deep:
             _write_deep_ppm(stream, page)
         case name:
@@ -101,8 +97,6 @@ def _encode(stream: IO[bytes], picture: Picture, format_: Format, quality: int |
 def _compression(format_: Format, quality: int | None) -> dict[str, Any]:
     """Return how strongly Pillow is to compress."""
     match format_.name:
-        case "PNG":
-            return {"compress_level": _PNG_LEVEL}
         case "WEBP" if quality is None:
             return {"lossless": True, "quality": 0, "exact": True}  # 0: least effort, not less quality
         case "WEBP":

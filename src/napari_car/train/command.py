@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from napari_car.budget import count_cores
 from napari_car.errors import InputError
+from napari_car.steps import count_cores
 from napari_car.train.recipe import Recipe, read_recipe, shorten
 
 EXAMPLES = """\
