@@ -43,6 +43,20 @@ def measuring(monkeypatch: pytest.MonkeyPatch, *seconds: float) -> list[str]:
     return asked
 
 
+def test_a_gpu_is_asked_for_fp16_too_and_prefers_what_is_exact(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(providers, "offered", lambda: ["webgpu", "cpu"])
+    card = load_card("car-l")
+    ways = choice.candidates(card, "auto", "auto")
+    assert ways == [INT8, FP32, OTHER, Candidate("webgpu", "fp16")]
+    assert choice.candidates(CARD, "auto", "auto") == ways[:3]  # comes in no fp16
+    measuring(monkeypatch, 9.0, 9.0, 1.0, 0.95)
+    assert choose(card, ways) == OTHER
+    monkeypatch.setattr(choice, "_measured_here", {})
+    choice.memory_file().unlink()
+    measuring(monkeypatch, 9.0, 9.0, 1.0, 0.5)
+    assert choose(card, ways) == Candidate("webgpu", "fp16")
+
+
 @pytest.mark.parametrize(
     ("seconds", "best"),
     [

@@ -113,7 +113,7 @@ def test_tiled_equals_whole(model: str, precision: str) -> None:
             if precision == "int8":
                 np.testing.assert_array_equal(tiled, whole)
             else:
-                np.testing.assert_allclose(tiled, whole, rtol=0, atol=1e-5)
+                np.testing.assert_allclose(tiled, whole, rtol=0, atol=1e-3 if precision == "fp16" else 1e-5)
             plan = plan_tiles(*size, tile=tile, halo=session.card.halo, align=session.card.align)
             cut += len(plan) > 1
     assert cut >= 10  # otherwise nothing was compared

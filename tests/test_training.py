@@ -103,17 +103,21 @@ def test_a_network_learns_and_becomes_a_model(images: Path, tmp_path: Path, monk
 
     folder = tmp_path / "mine"
     monkeypatch.setattr("napari_car.train.export.CALIBRATION_CROPS", 8)
-    assert main(["export", str(path), "--to", str(folder), "--images-dir", str(images), "--summary", "Mine."]) == 0
+    assert (
+        main(["export", str(path), "--to", str(folder), "--images-dir", str(images), "--summary", "Mine.", "--half"])
+        == 0
+    )
     card = read_card(folder)
-    assert (card.id, card.summary, card.precisions) == ("mine", "Mine.", ("int8", "fp32"))
+    assert (card.id, card.summary, card.precisions) == ("mine", "Mine.", ("int8", "fp16", "fp32"))
     assert card.training["steps"] == recipe.epochs
     reference = data.astronaut()[100:260, 100:260]
     degraded = Degradation(10)(reference, np.random.default_rng(0)).degraded
-    int8, fp32 = (
+    int8, fp16, fp32 = (
         np.mean((restore(degraded, quality=10, session=Session(card, "cpu", precision, 1)) - 1.0 * reference) ** 2)
         for precision in card.precisions
     )
     assert abs(10 * np.log10(int8 / fp32)) < 0.1  # dB
+    assert abs(10 * np.log10(fp16 / fp32)) < 0.001
     assert fp32 < np.mean((degraded - 1.0 * reference) ** 2)
 
 

@@ -86,7 +86,7 @@ def main() -> None:
         "--sets", nargs="+", choices=FOLDERS, default=[*FOLDERS], help="sets to measure on (default: all)"
     )
     parser.add_argument("--model", nargs="+", metavar="ID", help="models to measure (default: all)")
-    parser.add_argument("--precision", nargs="+", choices=("int8", "fp32"), default=["int8"])
+    parser.add_argument("--precision", nargs="+", choices=("int8", "fp16", "fp32"), default=["int8"])
     parser.add_argument("--quality", nargs="+", type=int, choices=page.QUALITIES, default=page.QUALITIES)
     parser.add_argument("--threads", type=int, metavar="N", help="tiles side by side (default: one a core)")
     parser.add_argument("--docs", type=Path, default=DOCS, help="where the page goes")

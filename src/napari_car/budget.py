@@ -17,7 +17,7 @@ libraries."""
 TILE_MEMORY = 32e6
 """For one tile where there is room for any, bytes; larger ones are no faster."""
 
-AROUND_PER_PX = {"int8": 6, "fp32": 24}
+AROUND_PER_PX = {"int8": 6, "fp16": 24, "fp32": 24}
 """Memory of a tile around the run of its model, bytes per pixel: what goes in, twice where it is padded."""
 
 HEADROOM = 32e6

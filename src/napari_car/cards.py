@@ -28,7 +28,7 @@ class Weights:
     sha256
         Of the file, hexadecimal; checked before the file is used.
     precision
-        Of the arithmetic, "int8" or "fp32".
+        Of the arithmetic, "int8", "fp16" or "fp32".
     quality
         The IJG quality that the weights are for, or None for all.
     form
@@ -107,7 +107,7 @@ class ModelCard:
 
     @property
     def precisions(self) -> tuple[str, ...]:
-        """Precisions that the model comes in."""
+        """Precisions that the model comes in, the finest last."""
         return tuple(dict.fromkeys(w.precision for w in self.weights))
 
     @property

@@ -65,8 +65,8 @@ def candidates(card: ModelCard, provider: str, precision: str) -> list[Candidate
     found = [
         Candidate(name, kind)
         for name in names
-        for kind in (card.precisions if precision == "auto" else [precision])
-        if precision != "auto" or kind in providers.PROVIDERS[name].precisions
+        for kind in (providers.PROVIDERS[name].precisions if precision == "auto" else [precision])
+        if kind in card.precisions
     ]
     return sorted(found or [Candidate(names[0], card.precisions[-1])], key=lambda way: way.provider != "cpu")
 

@@ -160,7 +160,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--quality", type=int, nargs="+", metavar="N",
         help="qualities 1..100 (default: 10 20 30 40); for tid2008 its levels 1..4 (all)")  # fmt: skip
     add("--protocol", choices=PROTOCOLS, default="idcn", help="how to score (default: %(default)s)")
-    add("--precision", choices=("auto", "int8", "fp32"), default="auto", help="weights (default: %(default)s)")
+    add("--precision", choices=("auto", "int8", "fp16", "fp32"), default="auto", help="weights (default: %(default)s)")
     add("--provider", default="auto", help="execution provider (default: %(default)s)")
     add("--threads", type=int, metavar="N", help="tiles side by side (default: one a core)")
     add("--format", choices=FORMATS, default="markdown", help="of the means on stdout (default: %(default)s)")

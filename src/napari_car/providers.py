@@ -36,7 +36,7 @@ class Provider:
     plugin
         The module of the package that brings it to the stock onnxruntime, or None.
     precisions
-        Of weights that it is fast with; any may be asked for.
+        Of weights that it may be fast with, the one to be preferred first; any may be asked for.
     options
         Given to it, so that it computes in the precision of the weights and in no other.
     """
@@ -44,7 +44,7 @@ class Provider:
     full: str
     source: str
     plugin: str | None = None
-    precisions: tuple[str, ...] = ("fp32",)
+    precisions: tuple[str, ...] = ("fp32", "fp16")
     options: Mapping[str, str] = field(default_factory=dict)
 
 

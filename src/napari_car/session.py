@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-OUTPUTS = {"int8": ["residual", "step", "zero"], "fp32": ["residual"]}
+OUTPUTS = {"int8": ["residual", "step", "zero"], "fp16": ["residual"], "fp32": ["residual"]}
 """What graphs of each precision give: in int8 the residual as bytes, which stand for ``(byte - zero) * step``."""
 
 FORMS: dict[str, tuple[list[str], list[str]]] = {"tiles": ([], []), "strips": (["state", "is_last"], ["next_state"])}
@@ -39,7 +39,7 @@ class Session:
     provider
         The execution provider in use, a key of ``PROVIDERS``.
     precision
-        Of the arithmetic, "int8" or "fp32".
+        Of the arithmetic, "int8", "fp16" or "fp32".
     threads
         Tiles that are run side by side, each on one thread.
     """
@@ -158,7 +158,7 @@ def open_session(
     provider
         A key of ``PROVIDERS``, or "auto": the fastest of those that are installed.
     precision
-        "int8", "fp32", or "auto": the faster one. What is fastest is measured once for a machine and a model.
+        "int8", "fp16", "fp32", or "auto": the fastest one. What is fastest is measured once for a machine and a model.
     threads
         Tiles that are run side by side; as many as there are cores for None.
 

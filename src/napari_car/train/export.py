@@ -20,6 +20,7 @@ from napari_car.train.degradation import condition
 from napari_car.train.footprint import bytes_per_px, strips_bytes_per_px
 from napari_car.train.fused import fused
 from napari_car.train.graph import halve_weights, to_onnx
+from napari_car.train.half import in_half
 from napari_car.train.networks import MCU, CarNet, FastARCNN, residual_scale
 from napari_car.train.nodes import OPSET
 from napari_car.train.pool import find_pictures, load, split
@@ -32,9 +33,14 @@ from napari_car.train.strips import in_strips
 
 CALIBRATION_CROPS = 48
 
+KINDS = [("int8", "strips"), ("int8", "tiles"), ("fp16", "tiles"), ("fp32", "tiles")]
+"""Precision and form of the files of one set of weights."""
 
-def export(checkpoints: list[Path], folder: Path, images: Path, summary: str | None = None) -> None:
-    """Write graphs in int8 and fp32, ``card.toml`` and ``CARD.md`` for the checkpoints of one model.
+
+def export(
+    checkpoints: list[Path], folder: Path, images: Path, summary: str | None = None, *, has_half: bool = False
+) -> None:
+    """Write graphs in int8, fp32 and, if wanted, fp16, ``card.toml`` and ``CARD.md`` for checkpoints of one model.
 
     Every fp32 graph is run against PyTorch on random input first.
 
@@ -52,11 +58,11 @@ def export(checkpoints: list[Path], folder: Path, images: Path, summary: str | N
         feeds = _calibration(images, recipe, isinstance(network, CarNet))
         int8 = quantize(graph, feeds, widened(network, checkpoint.load_levels(path), recipe.headroom))
         strips, facts = in_strips(int8, align_of(network))
-        for precision, form, model in (
-            ("int8", "strips", fused(strips)),
-            ("int8", "tiles", portable(int8)),
-            ("fp32", "tiles", halve_weights(graph)),
-        ):
+        stored = halve_weights(graph)
+        models = fused(strips), portable(int8), in_half(stored), stored
+        for (precision, form), model in zip(KINDS, models, strict=True):
+            if precision == "fp16" and not has_half:
+                continue
             content = model.SerializeToString()
             name = f"{recipe.name}.{precision}.{'strips.' if form == 'strips' else ''}onnx"
             (folder / name).write_bytes(content)
@@ -67,8 +73,9 @@ def export(checkpoints: list[Path], folder: Path, images: Path, summary: str | N
     minutes, steps = (sum(progress[key] for progress in stages) for key in ("minutes", "step"))
     card = _card(folder, network, recipes, minutes, steps)
     results = card.pop("results")
-    int8_strips, fp32 = (folder / f"{recipe.name}.{kind}.onnx" for kind in ("int8.strips", "fp32"))
-    card["bytes_per_px"] = {"int8": bytes_per_px(int8_strips), "fp32": bytes_per_px(fp32)}
+    int8_strips = folder / f"{recipe.name}.int8.strips.onnx"
+    floats = {kind: folder / f"{recipe.name}.{kind}.onnx" for kind in ["fp16"] * has_half + ["fp32"]}
+    card["bytes_per_px"] = {kind: bytes_per_px(file) for kind, file in {"int8": int8_strips, **floats}.items()}
     card["strips"] = facts | {"bytes_per_px": strips_bytes_per_px(int8_strips, facts["lead"])}
     if summary:
         card["summary"] = summary
@@ -211,6 +218,6 @@ def kmac_per_px(network: nn.Module, side: int = 64) -> float:
 
 
 def _order(weights: dict[str, Any]) -> tuple[int, int]:
-    """int8 comes first on the card, qualities rise."""
+    """Place on the card: by kind, then by quality."""
     kind = weights["precision"], weights["form"]
-    return [("int8", "strips"), ("int8", "tiles"), ("fp32", "tiles")].index(kind), weights.get("quality", 0)
+    return KINDS.index(kind), weights.get("quality", 0)
