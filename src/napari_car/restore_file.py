@@ -13,7 +13,6 @@ from typing import Any, Unpack
 
 import numpy as np
 
-from napari_car.cards import ModelCard
 from napari_car.diagnosis import Diagnosis, coding_of_file, diagnose
 from napari_car.errors import FileError
 from napari_car.files import check_target, check_writing, is_lossy, read_image, write_image
@@ -25,7 +24,7 @@ from napari_car.pixels import Array, target_dtype
 from napari_car.provenance import add_record, describe_run
 from napari_car.quality import say
 from napari_car.restore import Options, restore_steps
-from napari_car.session import open_session
+from napari_car.session import Session, open_session
 from napari_car.steps import Steps, drain
 
 logger = logging.getLogger(__name__)
@@ -157,7 +156,7 @@ def restore_file_steps(
     begin = partial(restore_steps, picture.pixels, out=picture.pixels if in_place else None, **options)
     if isinstance(quality, str) and quality == "auto":
         info = read_jpeg(src) if picture.format == "JPEG" else None
-        restored, diagnosis = yield from _restore_as_found(begin, picture.pixels, info, session.card, src.name)
+        restored, diagnosis = yield from _restore_as_found(begin, picture.pixels, info, session, src.name)
         quality = diagnosis.quality
     else:
         quality = Coding.from_info(quality) if isinstance(quality, JpegInfo) else quality
@@ -167,7 +166,8 @@ def restore_file_steps(
     metadata = picture.metadata.strip() if strip else picture.metadata
     metadata = add_record(metadata, record) if provenance else metadata
     result = replace(picture, pixels=restored, metadata=metadata)
-    return RestoredFile(write_image(target, result, overwrite=overwrite, quality=output_quality), record)
+    written = write_image(target, result, overwrite=overwrite, quality=output_quality, threads=session.threads)
+    return RestoredFile(written, record)
 
 
 def _check_other(src: Path, dst: Path) -> None:
@@ -177,14 +177,15 @@ def _check_other(src: Path, dst: Path) -> None:
 
 
 def _restore_as_found(
-    begin: Callable[..., Steps[Array]], image: Array, info: JpegInfo | None, card: ModelCard, name: str
+    begin: Callable[..., Steps[Array]], image: Array, info: JpegInfo | None, session: Session, name: str
 ) -> Steps[tuple[Array, Diagnosis]]:
     """Restore a picture as it is found to need.
 
-    Finding out takes a while, on one core. The others begin with what the file says, and begin anew in the rare case
-    that the pixels say otherwise; nothing has been overwritten by then.
+    Finding out takes a while, on one core. If there are others, they begin with what the file says, and begin anew in
+    the rare case that the pixels say otherwise; nothing has been overwritten by then.
     """
-    guess = coding_of_file(info, card)
+    card = session.card
+    guess = coding_of_file(info, card) if session.threads > 1 else None
     with closing(begin(quality=guess)) as steps:
         if guess is not None:
             yield next(steps)

@@ -14,7 +14,7 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_car.steps import count_cores, side_by_side
+from napari_car.steps import side_by_side
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _SAMPLES = {0: 1, 2: 3, 4: 2, 6: 4}  # 11.2.1: colour type -> samples a pixel
@@ -115,8 +115,8 @@ def _paeth(left: NDArray[np.int16], above: NDArray[np.int16], corner: NDArray[np
     return np.where((to_left <= to_above) & (to_left <= to_corner), left, second)
 
 
-def write_png(stream: IO[bytes], pixels: NDArray[Any], template: bytes) -> None:
-    """Write uint8 or uint16 pixels of shape (H, W), (H, W, 3) or (H, W, 4) as PNG, on all cores.
+def write_png(stream: IO[bytes], pixels: NDArray[Any], template: bytes, threads: int) -> None:
+    """Write uint8 or uint16 pixels of shape (H, W), (H, W, 3) or (H, W, 4) as PNG, on some threads.
 
     The other chunks, which hold the metadata, are taken from a PNG of any size.
     """
@@ -132,7 +132,7 @@ def write_png(stream: IO[bytes], pixels: NDArray[Any], template: bytes) -> None:
             _put(stream, kind, body)
         elif not has_data:
             has_data = True
-            for part in _compressed(pixels):
+            for part in _compressed(pixels, threads):
                 _put(stream, kind, part)
 
 
@@ -142,7 +142,7 @@ def _put(stream: IO[bytes], kind: bytes, body: bytes) -> None:
     stream.write(struct.pack(">I4s", len(body), kind) + body + struct.pack(">I", checksum))
 
 
-def _compressed(pixels: NDArray[Any]) -> Iterator[bytes]:
+def _compressed(pixels: NDArray[Any], threads: int) -> Iterator[bytes]:
     """Yield the zlib stream of the filtered rows, a band at a time; no band refers to what is in another.
 
     Source: RFC 1950, 2.2 (what surrounds the compressed data) and RFC 1951, 2.3 (blocks, which can be joined).
@@ -159,8 +159,7 @@ def _compressed(pixels: NDArray[Any]) -> Iterator[bytes]:
 
     checksum = zlib.adler32(b"")
     yield zlib.compress(b"", _LEVEL)[:2]
-    threads = min(count_cores(), _THREADS)
-    with closing(side_by_side(compress, ((top,) for top in tops), len(tops), threads)) as steps:
+    with closing(side_by_side(compress, ((top,) for top in tops), len(tops), min(threads, _THREADS))) as steps:
         next(steps)
         for top, _ in zip(tops, steps, strict=True):
             part, own, n_bytes = parts.pop(top)

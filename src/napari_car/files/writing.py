@@ -20,12 +20,18 @@ from napari_car.files.png import write_png
 from napari_car.files.surface import image_of
 from napari_car.files.target import Format, atomic_file, check_target, format_of
 from napari_car.files.tiff import write_tiff
+from napari_car.steps import count_cores
 
 _LOSSY_QUALITY = 95
 
 
 def write_image(
-    path: str | PathLike[str], picture: Picture, *, overwrite: bool = False, quality: int | None = None
+    path: str | PathLike[str],
+    picture: Picture,
+    *,
+    overwrite: bool = False,
+    quality: int | None = None,
+    threads: int | None = None,
 ) -> Path:
     """Write an image file, whole or not at all, in the format that its extension names.
 
@@ -45,6 +51,8 @@ def write_image(
     quality
         1–100 for JPEG, WebP and AVIF, which then lose detail again. Left out, WebP is lossless, and JPEG and
         AVIF are written at 95. Colour is never subsampled in JPEG and AVIF.
+    threads
+        On which PNG is compressed, at most; one a core for None.
 
     Returns
     -------
@@ -66,7 +74,7 @@ def write_image(
     try:
         with warnings.catch_warnings(), atomic_file(target, overwrite=overwrite) as stream:
             warnings.simplefilter("ignore")
-            _encode(stream, picture, format_, quality)
+            _encode(stream, picture, format_, quality, threads or count_cores())
     except CarError:
         raise
     except Exception as error:  # encoders fail in every way there is
@@ -75,7 +83,7 @@ def write_image(
     return target
 
 
-def _encode(stream: IO[bytes], picture: Picture, format_: Format, quality: int | None) -> None:
+def _encode(stream: IO[bytes], picture: Picture, format_: Format, quality: int | None, threads: int) -> None:
     """Write a picture that fits the format."""
     if format_.name == "TIFF":
         write_tiff(stream, picture)
@@ -87,7 +95,7 @@ def _encode(stream: IO[bytes], picture: Picture, format_: Format, quality: int |
         case "PNG":
             template = io.BytesIO()
             Image.new("L", (1, 1)).save(template, "PNG", **options)
-            write_png(stream, page, template.getvalue())
+            write_png(stream, page, template.getvalue(), threads)
         case "PPM" if is_deep:
             _write_deep_ppm(stream, page)
         case name:
