@@ -97,7 +97,7 @@ def test_a_provider_that_does_not_start_is_told(
     opened = open_session("car-s", provider="cuda", threads=1)
     with caplog.at_level(logging.WARNING, "napari_car"):
         opened.run(IMAGE.astype(opened.dtype), CODING)
-    assert asked[-1] == ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    assert asked == [["CUDAExecutionProvider", "CPUExecutionProvider"]]
     assert "provider cuda did not start" in caplog.text
     assert "CPUExecutionProvider" in caplog.text
 

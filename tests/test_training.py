@@ -103,10 +103,8 @@ def test_a_network_learns_and_becomes_a_model(images: Path, tmp_path: Path, monk
 
     folder = tmp_path / "mine"
     monkeypatch.setattr("napari_car.train.export.CALIBRATION_CROPS", 8)
-    assert (
-        main(["export", str(path), "--to", str(folder), "--images-dir", str(images), "--summary", "Mine.", "--half"])
-        == 0
-    )
+    told = ["--to", str(folder), "--images-dir", str(images), "--summary", "Mine.", "--half"]
+    assert main(["export", str(path), *told]) == 0
     card = read_card(folder)
     assert (card.id, card.summary, card.precisions) == ("mine", "Mine.", ("int8", "fp16", "fp32"))
     assert card.training["steps"] == recipe.epochs

@@ -172,8 +172,8 @@ def restore_steps(
 ) -> Steps[Array]:
     """Restore an image step by step: yields ``(done, total)`` as it begins and after each tile, and returns the image.
 
-    Parameters and errors are those of ``restore``; what is wrong with them is raised at the first step, before which
-    nothing is done, and behind which threads are at work.
+    Parameters and errors are those of ``restore``. Nothing is done before the first step, at which what is wrong with
+    them is raised; after it, threads are at work.
 
     Examples
     --------

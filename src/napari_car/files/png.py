@@ -1,4 +1,4 @@
-"""PNG: written on all cores, which Pillow does on one; and read in 16 bits a sample, which it cuts to 8 in colour.
+"""PNG: written on several cores, where Pillow uses one; and read in 16 bits a sample, which it cuts to 8 in colour.
 
 Source: W3C Portable Network Graphics (PNG) Specification, Third Edition; clauses named below.
 """
@@ -116,7 +116,7 @@ def _paeth(left: NDArray[np.int16], above: NDArray[np.int16], corner: NDArray[np
 
 
 def write_png(stream: IO[bytes], pixels: NDArray[Any], template: bytes, threads: int) -> None:
-    """Write uint8 or uint16 pixels of shape (H, W), (H, W, 3) or (H, W, 4) as PNG, on some threads.
+    """Write uint8 or uint16 pixels of shape (H, W), (H, W, 3) or (H, W, 4) as PNG, on ``threads`` at most.
 
     The other chunks, which hold the metadata, are taken from a PNG of any size.
     """
@@ -188,15 +188,14 @@ def _filtered(pixels: NDArray[Any], top: int, bottom: int) -> NDArray[np.uint8]:
     for channel in range(samples):  # faster where Pillow keeps three in four bytes
         lines[first - bottom :, :, channel] = pixels[first:bottom, :, channel]
     raw = lines.view(np.uint8).reshape(len(lines), -1)
-    up = raw[1:] - raw[:-1]
+    rows = np.empty((bottom - top, 1 + raw.shape[1]), np.uint8)
+    up = np.subtract(raw[1:], raw[:-1], out=rows[:, 1:])
     sub = raw[1:].copy()
     stride = samples * pixels.itemsize
     sub[:, stride:] -= raw[1:, :-stride]
     is_sub = _size(sub) < _size(up)
-    rows = np.empty((bottom - top, 1 + raw.shape[1]), np.uint8)
     rows[:, 0] = np.where(is_sub, _SUB, _UP)
-    np.copyto(rows[:, 1:], up)
-    np.copyto(rows[:, 1:], sub, where=is_sub[:, None])
+    np.copyto(up, sub, where=is_sub[:, None])
     return rows
 
 

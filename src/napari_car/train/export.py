@@ -34,7 +34,7 @@ from napari_car.train.strips import in_strips
 CALIBRATION_CROPS = 48
 
 KINDS = [("int8", "strips"), ("int8", "tiles"), ("fp16", "tiles"), ("fp32", "tiles")]
-"""Precision and form of the files of one set of weights."""
+"""Precisions and forms, in the order of the card."""
 
 
 def export(
@@ -59,10 +59,10 @@ def export(
         int8 = quantize(graph, feeds, widened(network, checkpoint.load_levels(path), recipe.headroom))
         strips, facts = in_strips(int8, align_of(network))
         stored = halve_weights(graph)
-        models = fused(strips), portable(int8), in_half(stored), stored
-        for (precision, form), model in zip(KINDS, models, strict=True):
-            if precision == "fp16" and not has_half:
-                continue
+        models = [("int8", "strips", fused(strips)), ("int8", "tiles", portable(int8)), ("fp32", "tiles", stored)]
+        if has_half:
+            models.append(("fp16", "tiles", in_half(stored)))
+        for precision, form, model in models:
             content = model.SerializeToString()
             name = f"{recipe.name}.{precision}.{'strips.' if form == 'strips' else ''}onnx"
             (folder / name).write_bytes(content)
