@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
@@ -30,7 +33,7 @@ from napari_car import (
 )
 from napari_car.budget import fit, overhead
 from napari_car.jpeg.coding import Coding
-from napari_car.pixels import Residual
+from napari_car.pixels import Residual, cut
 from napari_car.restore import restore_steps
 from napari_car.stream import Stream
 from napari_car.tiling import STRIP, fit_columns, overlap, plan_strips
@@ -211,7 +214,8 @@ def strips(stream: Stream, order: Iterator[int] | list[int]) -> list[BaseExcepti
     """Run strips on as many threads, and what became of each."""
     with ThreadPoolExecutor(5) as pool:
         image = np.zeros((1, 1, 3), np.uint8)
-        return [f.exception() for f in [pool.submit(stream.run, image + n, n, is_last=n == 4) for n in order]]
+        jobs = [pool.submit(stream.run, partial(np.add, image, np.uint8(n)), n, is_last=n == 4) for n in order]
+        return [job.exception() for job in jobs]
 
 
 def test_strips_wait_for_their_turn() -> None:
@@ -225,6 +229,34 @@ def test_a_strip_that_fails_does_not_keep_those_behind_it_waiting() -> None:
     stream = Stream(Slow(fails_at=1), Coding.from_quality(20))  # type: ignore[arg-type]
     errors = strips(stream, [0, 1, 2, 3, 4])
     assert [type(error) for error in errors] == [type(None), InferenceError, *[type(None)] * 3]
+
+
+def test_a_strip_that_cannot_be_cut_out_ends_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The strip behind it would wait for ever, and so would `restore`, which waits for all its threads."""
+    rows: list[int] = []
+
+    def scarce(picture: NDArray[np.uint8], top: int, *window: int, dtype: np.dtype) -> NDArray[np.uint8]:
+        rows.append(top)
+        if len(rows) == 3:
+            time.sleep(0.2)  # the next strip is handed out meanwhile
+            raise MemoryError
+        return cut(picture, top, *window, dtype=dtype)
+
+    monkeypatch.setattr(importlib.import_module("napari_car.restore"), "cut", scarce)
+    session = open_session("car-s", provider="cpu", precision="int8", threads=2)
+    found: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            restore(np.zeros((2000, 320, 3), np.uint8), quality=10, session=session)
+        except MemoryError as error:
+            found.append(error)
+
+    running = threading.Thread(target=run, daemon=True)
+    running.start()
+    running.join(30)
+    assert len(found) == 1
+    assert not running.is_alive()
 
 
 def test_strips_too_low_to_begin_with_are_an_error_and_no_crash() -> None:

@@ -43,8 +43,8 @@ from napari_car.tiling import BLOCK, Tile, TilePlan
 
 logger = logging.getLogger(__name__)
 
-Run = Callable[[Array], Residual]
-"""What gives the residual of what a tile reads."""
+Run = Callable[[Callable[[], Array]], Residual]
+"""What gives the residual of a tile, from what gives the pixels that it reads."""
 
 BAND = 16_000
 """Pixels of a tile that are finished at a time, so that they stay in the processor's cache from step to step."""
@@ -221,7 +221,7 @@ def restore_steps(
         if run is None:
             output = Residual(np.broadcast_to(np.float32(0), (tile.crop.bottom, tile.crop.right, 3)))
         else:
-            output = run(cut(picture, *tile.read, dtype=session.dtype))
+            output = run(partial(cut, picture, *tile.read, dtype=session.dtype))
         for band in tile.bands(BAND):
             window = band.write.slices
             degraded, top = picture[window], band.write.top - tile.write.top
@@ -266,7 +266,7 @@ def _runs(session: Session, coding: Coding | None, plan: TilePlan) -> Iterator[R
             for stream in streams:
                 yield partial(stream.run, nth=nth, is_last=nth + 1 == len(plan.rows))
     else:
-        yield from repeat(partial(session.run, coding=coding), len(plan))
+        yield from repeat(lambda pixels: session.run(pixels(), coding), len(plan))
 
 
 def _result(image: Array, dtype: DTypeLike | None, out: Array | None) -> Array:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from threading import Condition
 
 import numpy as np
@@ -29,13 +30,13 @@ class Stream:
         self._state: Array = np.empty(0, np.uint8)
         self._turn, self._next = Condition(), 0
 
-    def run(self, strip: Array, nth: int, *, is_last: bool) -> Residual:
+    def run(self, strip: Callable[[], Array], nth: int, *, is_last: bool) -> Residual:
         """Residual of the rows that are known with this strip, by the card's ``strips["lead"]`` behind it.
 
         Parameters
         ----------
         strip
-            Shape (H, W, 3), RGB in the session's ``dtype``.
+            Gives it when its turn has come, shape (H, W, 3), RGB in the session's ``dtype``.
         nth
             Which one of the column, from 0.
         is_last
@@ -44,12 +45,13 @@ class Stream:
         Raises
         ------
         ModelError, InferenceError
-            As ``Session.run``; what follows in the column is then worthless.
+            As ``Session.run``; or what ``strip`` raises. What follows in the column is then worthless, but no one waits for
+            ever.
         """
         with self._turn:
             self._turn.wait_for(lambda: self._next == nth)
         try:
-            residual, self._state = self._session.run_strip(strip, self._coding, self._state, is_last=is_last)
+            residual, self._state = self._session.run_strip(strip(), self._coding, self._state, is_last=is_last)
             return residual
         finally:
             with self._turn:
