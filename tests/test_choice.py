@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
 import logging
+import shutil
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -14,7 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from napari_car import choice, load_card, open_session, providers
+from napari_car import ModelError, choice, load_card, open_session, providers
 from napari_car.choice import Candidate, choose
 
 INT8, FP32, OTHER = Candidate("cpu", "int8"), Candidate("cpu", "fp32"), Candidate("webgpu", "fp32")
@@ -65,6 +67,7 @@ def test_a_gpu_is_asked_for_fp16_too_and_prefers_what_is_exact(monkeypatch: pyte
         ((2.0, 3.0, 1.0), OTHER),
         ((1.0, 3.0, 0.95), INT8),  # too near to be told apart
         ((9.0, 3.0, 2.0), OTHER),  # the first failed
+        ((9.0, 9.0, 9.0), INT8),  # all did: the first is left to say why
     ],
 )
 def test_the_fastest_is_taken(seconds: tuple[float, ...], best: Candidate, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -118,7 +121,7 @@ def test_what_was_measured_is_remembered_for_these_files(monkeypatch: pytest.Mon
     assert len(asked) == 3
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", '{"x": 3}', "\xff"])
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"x": 3}', '{"x": {"int8 on cpu": null}}', "\xff"])
 def test_a_damaged_memory_is_measured_anew(content: str, memory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = measuring(monkeypatch, 2.0, 1.0, 3.0)
     memory.parent.mkdir()
@@ -172,6 +175,30 @@ def test_a_quick_one_that_is_wrong_is_not_taken(
 def test_one_that_fails_is_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     opening(monkeypatch, lambda residual: residual.no_such_thing)
     assert choose(CARD, ALL).provider == "cpu"
+
+
+def test_a_damaged_file_is_said_and_not_done_without_from_now_on(tmp_path: Path) -> None:
+    """Nothing else would ever be measured: the card, which a measurement is remembered for, stays the same."""
+    folder = tmp_path / "car-s"
+    shutil.copytree(CARD.folder, folder)
+    file = folder / CARD.nearest(20, "int8", "strips").file
+    whole = file.read_bytes()
+    file.write_bytes(whole[:-1])
+    with pytest.raises(ModelError, match="reinstall"):
+        choose(replace(CARD, folder=folder), (INT8, FP32))
+    file.write_bytes(whole)
+    assert set(choice.measured(replace(CARD, folder=folder), (INT8, FP32))) == {str(INT8), str(FP32)}
+
+
+def test_a_full_disk_leaves_nothing_behind(memory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    measuring(monkeypatch, 2.0, 1.0, 3.0)
+
+    def replace_(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(choice.os, "replace", replace_)
+    assert choose(CARD, ALL) == FP32
+    assert list(memory.parent.iterdir()) == []
 
 
 def test_what_is_asked_for_is_obeyed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,6 @@ import logging
 import os
 import platform
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -20,6 +19,7 @@ import numpy as np
 from napari_car import providers
 from napari_car.budget import overhead
 from napari_car.cards import ModelCard
+from napari_car.errors import ModelError
 from napari_car.jpeg.coding import Coding
 from napari_car.pixels import Planes, Residual
 from napari_car.steps import count_cores
@@ -74,14 +74,14 @@ def candidates(card: ModelCard, provider: str, precision: str) -> list[Candidate
 def choose(card: ModelCard, among: Sequence[Candidate]) -> Candidate:
     """The fastest candidate for large pictures, by a measurement that is remembered; the only one where it is alone.
 
-    It is that for all cores of this process, however many a call uses: pixels do not depend on the number of threads.
+    Where all fail it is the first, which says so when it is opened. It is that for all cores of this process, however many a call uses: pixels do not depend on the number of threads.
     """
     if len(among) == 1:
         return among[0]
     seconds = seconds_per_mp(card, among)
-    best = next(candidate for candidate in among if str(candidate) in seconds)
-    for candidate in among:
-        if seconds.get(str(candidate), np.inf) * MARGIN < seconds[str(best)]:
+    best, *others = [candidate for candidate in among if str(candidate) in seconds] or among[:1]
+    for candidate in others:
+        if seconds[str(candidate)] * MARGIN < seconds[str(best)]:
             best = candidate
     return best
 
@@ -118,6 +118,8 @@ def _measure(card: ModelCard, among: Sequence[Candidate]) -> dict[str, float]:
         try:
             run = _runner(card, candidate)
             residuals[str(candidate)] = run()
+        except ModelError:  # a damaged file is no reason to do without it from now on
+            raise
         except Exception as error:  # of onnxruntime's own classes
             logger.info("model %s cannot run in %s: %s", card.id, candidate, " ".join(str(error).split()))
         else:
@@ -206,7 +208,7 @@ def _recall() -> dict[str, dict[str, float]]:
     try:
         memory = json.loads(memory_file().read_text("utf-8"))
         return {str(key): {str(name): float(s) for name, s in row.items()} for key, row in memory.items() if row}
-    except (OSError, ValueError, AttributeError, RuntimeError):  # RuntimeError: there is no home
+    except (OSError, ValueError, TypeError, AttributeError, RuntimeError):  # RuntimeError: there is no home
         return {}
 
 
@@ -215,8 +217,11 @@ def _remember(memory: dict[str, dict[str, float]]) -> None:
     try:
         file = memory_file()
         file.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile("w", dir=file.parent, delete=False, encoding="utf-8") as partial:
-            json.dump(memory, partial, indent=1)
-        os.replace(partial.name, file)
+        partial = file.with_name(f"{file.name}.{os.getpid()}")
+        try:
+            partial.write_text(json.dumps(memory, indent=1), "utf-8")
+            os.replace(partial, file)
+        finally:
+            partial.unlink(missing_ok=True)
     except (OSError, RuntimeError) as error:
         logger.info("the measured speeds cannot be remembered: %s", error)
