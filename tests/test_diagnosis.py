@@ -10,7 +10,21 @@ import pytest
 from PIL import Image
 from skimage import data
 
-from napari_car import Coding, JpegInfo, Session, diagnose, load_card, read_jpeg, restore, restore_file
+from napari_car import (
+    Coding,
+    InputError,
+    JpegInfo,
+    Session,
+    diagnose,
+    load_card,
+    open_session,
+    read_jpeg,
+    restore,
+    restore_file,
+    restore_steps,
+)
+from napari_car.diagnosis import SURE, Diagnosis
+from napari_car.jpeg.estimate import estimate_jpeg
 
 PHOTO = data.astronaut()
 
@@ -164,6 +178,41 @@ def test_each_picture_of_a_mixed_stack_goes_by_its_own(mixed) -> None:
         for before, after in zip(mixed, restored, strict=True):
             np.testing.assert_array_equal(after, restore(before))
         assert (restored[:2] != mixed[:2]).any((1, 2, 3)).all()
+
+
+def test_a_mixed_stack_is_looked_at_in_steps_that_can_be_cancelled(mixed, monkeypatch) -> None:
+    looked = []
+
+    def look(self, picture, card):
+        looked.append(1)
+        return self.coding
+
+    found = diagnose(mixed)
+    monkeypatch.setattr(Diagnosis, "coding_of", look)
+    many = np.concatenate([mixed] * 20)
+    steps = restore_steps(many, quality=found, session=open_session("car-s", threads=2))
+    assert [next(steps) for _ in range(3)] == [(0, 60)] * 3
+    steps.close()
+    assert len(looked) < 10
+
+
+def test_a_stack_is_not_taken_for_mixed_by_pictures_that_show_nothing(mixed, monkeypatch) -> None:
+    """All of it shows a compression, each by itself surely none: other windows are looked at."""
+    found = [estimate_jpeg(mixed[0]), *[estimate_jpeg(mixed[2])] * 3]
+    assert found[1].quality is None
+    assert found[1].confidence >= SURE
+    monkeypatch.setattr("napari_car.diagnosis.estimate_jpeg", lambda *_, **__: found.pop(0))
+    assert diagnose(mixed).coding.quality == pytest.approx(10, abs=1)
+
+
+@pytest.mark.parametrize(("factor", "said"), [(255, "from 0 to 2"), (np.nan, "nan"), (np.inf, "inf"), (1e9, "e")])
+def test_what_restore_refuses_is_not_looked_at(factor: float, said: str) -> None:
+    image = np.float32(PHOTO) / 255
+    image[0, 0] = 0
+    image[5, 5] = image[5, 5] * factor if factor != 255 else 255
+    with pytest.raises(InputError, match=said):
+        diagnose(image)
+    estimate_jpeg(image)  # says something of it, and does not fail
 
 
 def test_pictures_that_are_alike_are_told_alike(mixed) -> None:

@@ -11,7 +11,7 @@ from napari_car.cards import ModelCard, load_card
 from napari_car.jpeg.coding import Coding
 from napari_car.jpeg.estimate import JpegEstimate, estimate_jpeg
 from napari_car.jpeg.header import JpegInfo
-from napari_car.pixels import Array, pictures
+from napari_car.pixels import Array, check_range, pictures
 
 SURE = 0.9
 """Confidence from which the pixels are believed against the file."""
@@ -97,13 +97,14 @@ def diagnose(
     >>> diagnose(np.zeros((64, 64, 3), np.uint8)).sentence
     'No JPEG compression was found; the picture is left alone.'
     """
+    check_range(image)
     card = card or load_card()
     whole = _diagnose_alike(image, info, card, in_full=in_full)
     stack = list(pictures(image))
     if len(stack) == 1:
         return whole
     some = [estimate_jpeg(stack[index], in_full=False) for index in spread(len(stack))]
-    if all(_is_like(whole.estimate, own) for own in some):
+    if all(_is_like(whole.estimate, own) for own in some) or not any(own.quality for own in some):
         return whole
     return replace(whole, source="pixels", sentence=_of_mixed(own.quality for own in some), is_mixed=True)
 

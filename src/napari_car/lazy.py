@@ -64,9 +64,11 @@ def restore_dask(array: Any, **options: Unpack[Options]) -> da.Array:
     if refused := {"session", "tile", "max_memory"} & options.keys():
         raise InputError(f"a lazy array takes no {' and no '.join(sorted(refused))}; each block is a tile")
     card = load_card(options.pop("model", None))
-    found = None
-    if options.get("quality", "auto") == "auto":
+    quality = options.get("quality", "auto")
+    found = quality if isinstance(quality, Diagnosis) else None
+    if isinstance(quality, str) and quality == "auto":
         found = diagnose(middles(source, len(whole.stack)), card=card)
+    if found is not None:
         options["quality"] = found.coding
     dtype = target_dtype(np.empty(0, source.dtype), options.get("dtype"))
     # Blocks start on the grid of an uncropped picture and overlap by whole steps of it: each then sees what a tile of

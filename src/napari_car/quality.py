@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+from contextlib import closing
 
 import numpy as np
 
@@ -13,20 +14,37 @@ from napari_car.errors import InputError
 from napari_car.jpeg.coding import Coding
 from napari_car.jpeg.header import JpegInfo
 from napari_car.pixels import Array, layout, pictures
+from napari_car.steps import Steps, side_by_side
 
 logger = logging.getLogger(__name__)
 
-Quality = int | str | Coding | JpegInfo | None
-"""IJG quality 1..100, "auto", all that is known of a coding, or None for not compressed at all."""
+Quality = int | str | Coding | JpegInfo | Diagnosis | None
+"""IJG quality 1..100, "auto", all that is known of a coding, what was found, or None for not compressed at all."""
 
 
-def find_codings(quality: Quality, image: Array, card: ModelCard) -> list[Coding | None]:
-    """How each picture of an image was coded, as told or found out; None where it is to be left alone."""
-    if isinstance(quality, str) and quality == "auto":
+def find_codings(quality: Quality, image: Array, card: ModelCard, threads: int) -> Steps[list[Coding | None]]:
+    """How each picture of an image was coded, as told or found out; None where it is to be left alone.
+
+    Where pictures differ each is looked at, and a step comes after each, with nothing of the real work done yet.
+    """
+    count = math.prod(layout(image).stack)
+    if isinstance(quality, Diagnosis):
+        found = quality
+    elif isinstance(quality, str) and quality == "auto":
         found = diagnose(image, card=card)
         say(found)
-        return [found.coding_of(picture, card) for picture in pictures(image)]
-    return [_told(quality, image, card)] * math.prod(layout(image).stack)
+    else:
+        return [_told(quality, image, card)] * count
+    codings = [found.coding] * count
+    if found.is_mixed:
+
+        def look(nth: int, picture: Array) -> None:
+            codings[nth] = found.coding_of(picture, card)
+
+        with closing(side_by_side(look, enumerate(pictures(image)), count, threads)) as steps:
+            for _ in steps:
+                yield 0, count
+    return codings
 
 
 def _told(quality: Quality, image: Array, card: ModelCard) -> Coding | None:

@@ -91,8 +91,8 @@ def restore(
         Id of ``list_models``; the default model for None.
     quality
         IJG quality 1..100 at which the picture was compressed, the ``JpegInfo`` of its file, a ``Coding``, or "auto":
-        what ``diagnose`` finds in the pixels, for each picture of a stack by itself where they differ. A picture that
-        shows no compression comes back as it is, as for None.
+        what ``diagnose`` finds in the pixels, for each picture of a stack by itself where they differ; or what it has
+        found. A picture that shows no compression comes back as it is, as for None.
     strength
         Share of the change that is applied, 0..1; 0 returns the pixels bit for bit. A number, or a map of shape (H, W).
     luma, chroma
@@ -173,7 +173,8 @@ def restore_steps(
     """Restore an image step by step: yields ``(done, total)`` as it begins and after each tile, and returns the image.
 
     Parameters and errors are those of ``restore``. Nothing is done before the first step, at which what is wrong with
-    them is raised; after it, threads are at work.
+    them is raised; after it, threads are at work. While the pictures of a stack are looked at one by one, since they
+    differ, steps are ``(0, pictures)``.
 
     Examples
     --------
@@ -195,7 +196,7 @@ def restore_steps(
     luma, chroma = (float(_share(name, value)) for name, value in (("luma", luma), ("chroma", chroma)))
     session = session or open_session(model)
     card = session.card
-    codings = find_codings(quality, image, card)
+    codings = yield from find_codings(quality, image, card, session.threads)
     # Where coefficients are clipped, tiles must hold whole blocks.
     align = math.lcm(card.align, BLOCK) if is_consistent else card.align
     grids = [coding.grid_phase if coding else (0, 0) for coding in codings]

@@ -193,4 +193,4 @@ def _restore_as_found(
         say(diagnosis, name)
         if diagnosis.quality == guess:
             return (yield from steps), diagnosis
-    return (yield from begin(quality=diagnosis.quality)), diagnosis
+    return (yield from begin(quality=diagnosis)), diagnosis

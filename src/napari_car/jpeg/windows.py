@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -15,7 +16,7 @@ _SIZE = 192  # pixels; a multiple of the MCU, so that all cut-outs share one pha
 _MAX_PER_AXIS = 8
 _MAX_PICTURES = 4
 _MAX_KEPT = 4
-_WHITE = {"uint8": 255.0, "uint16": 65535.0, "float32": 1.0, "float64": 1.0}
+_WHITE = {"uint8": 255, "uint16": 65535, "float32": 1, "float64": 1}
 
 # Weights of R, G, B in luma. Source: ITU-T T.871 clause 7.
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
@@ -76,8 +77,9 @@ def cut_windows(image: NDArray[Any]) -> list[Window]:
     has_channels = image.ndim >= 3 and image.shape[-1] in (1, 3, 4)
     if image.ndim < 2 or image.size == 0:
         raise InputError(f"the image has shape {image.shape}; it must be (..., H, W) or (..., H, W, 1 | 3 | 4)")
-    pictures = image.reshape(-1, *image.shape[-3:]) if has_channels else image.reshape(-1, *image.shape[-2:], 1)
-    chosen = [pictures[index] for index in _spread(len(pictures), 1, _MAX_PICTURES)]
+    pictures = image if has_channels else image[..., None]
+    stack = pictures.shape[:-3]
+    chosen = [pictures[np.unravel_index(i, stack)] for i in _spread(math.prod(stack), 1, _MAX_PICTURES)]
     per_axis = max(1, round(_MAX_PER_AXIS / np.sqrt(len(chosen))))
     pieces = [
         picture[top : top + _SIZE, left : left + _SIZE]
@@ -87,7 +89,7 @@ def cut_windows(image: NDArray[Any]) -> list[Window]:
     ]
     white = _WHITE[image.dtype.name]
     pieces.sort(key=lambda piece: _interest(piece, white), reverse=True)
-    return [_window(piece, 255 / white) for piece in pieces[:_MAX_KEPT]]
+    return [_window(piece, white) for piece in pieces[:_MAX_KEPT]]
 
 
 def _spread(length: int, size: int, most: int) -> list[int]:
@@ -97,15 +99,15 @@ def _spread(length: int, size: int, most: int) -> list[int]:
     return [int(start) // step * step for start in np.linspace(0, max(0, length - size), count)]
 
 
-def _window(pixels: NDArray[Any], scale: float) -> Window:
-    """Grey levels of a piece of a picture."""
-    levels = np.nan_to_num(pixels[..., :3].astype(np.float32)) * np.float32(scale)
+def _window(pixels: NDArray[Any], white: int) -> Window:
+    """Grey levels of a piece of a picture; what is out of range counts as clipped."""
+    levels = np.clip(np.nan_to_num(pixels[..., :3]), 0, white).astype(np.float32) * np.float32(255 / white)
     is_grey = levels.shape[-1] == 1 or bool((levels[..., :1] == levels).all())
     luma = levels[..., 0] if is_grey else np.matmul(levels, _LUMA, dtype=np.float32)
     return Window(luma - np.float32(128), None if is_grey else levels)
 
 
-def _interest(piece: NDArray[Any], white: float) -> float:
+def _interest(piece: NDArray[Any], white: int) -> float:
     """How much of the middle of a piece has structure and no clipped pixel, as its middle channel shows."""
     top, left = (size // 4 // 8 * 8 for size in piece.shape[:2])
     middle = piece[top : top + _SIZE // 2, left : left + _SIZE // 2, piece.shape[2] // 2 % 3]

@@ -64,7 +64,8 @@ class Run:
         source = self.source
         diagnosis, options = yield from self._options()
         is_lazy = source.is_lazy and not self.is_current_plane
-        pixels, restored = yield from (self._lazy_steps if is_lazy else self._eager_steps)(options)
+        found: Options = options if diagnosis is None else {**options, "quality": diagnosis}
+        pixels, restored = yield from (self._lazy_steps(options) if is_lazy else self._eager_steps(found))
         corner = source.plane if self.is_current_plane else (0,) * len(source.plane)
         path = str(source.path) if source.path else None
         return Outcome(
