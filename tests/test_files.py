@@ -300,6 +300,84 @@ def test_tiff_of_another_writer_is_read_exactly(dtype, channels, options):
     np.testing.assert_array_equal(back.pixels, pixels)
 
 
+def bare_tiff(pixels, bits, photometric=1, order="<"):
+    """A grey or RGB TIFF of packed samples, by the letter of the TIFF specification."""
+    height, width = pixels.shape[:2]
+    samples = pixels[0, 0].size
+    rows = pixels.reshape(height, -1).tolist()
+    packed = b"".join(
+        int("".join(f"{v:0{bits}b}" for v in row).ljust(-(-width * samples * bits // 8) * 8, "0"), 2).to_bytes(
+            -(-width * samples * bits // 8)
+        )
+        for row in rows
+    )
+    tags = {256: width, 257: height, 258: bits, 259: 1, 262: photometric, 277: samples, 278: height, 279: len(packed)}
+    start = 8 + 2 + 12 * 9 + 4
+    entries = sorted([*tags.items(), (273, start)])
+    head = b"II*\0" if order == "<" else b"MM\0*"
+    return (
+        head + struct.pack(order + "IH", 8, 9)
+        + b"".join(struct.pack(order + "HHII", tag, 4, 1, value) for tag, value in entries)
+        + bytes(4) + packed
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("order", "<>")
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("bits", [4, 10, 12, 14])
+def test_samples_of_any_number_of_bits_take_the_whole_range(bits, channels, order):
+    pytest.importorskip("imagecodecs", reason="needs the extra 'tiff' (imagecodecs)")
+    stored = noise(np.uint16, channels) >> (16 - bits)
+    stored[0, 0], stored[0, 1] = 0, 2**bits - 1
+    full = 255 if bits < 8 else 65535
+    back = read_image(bare_tiff(stored, bits, 1 if channels == 1 else 2, order)).pixels
+    np.testing.assert_array_equal(back, np.rint(stored * (full / (2**bits - 1))))
+    assert back.dtype == (np.uint8 if bits < 8 else np.uint16)
+
+
+@pytest.mark.parametrize("byteorder", "<>")
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_grey_whose_0_is_white_is_turned_round(dtype, byteorder):
+    tifffile = pytest.importorskip("tifffile", reason="needs tifffile")
+    stream, pixels = io.BytesIO(), noise(dtype, 1)
+    tifffile.imwrite(stream, np.iinfo(dtype).max - pixels, photometric="miniswhite", byteorder=byteorder)
+    np.testing.assert_array_equal(read_image(stream.getvalue()).pixels, pixels)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_floats_whose_0_is_white_are_refused(dtype):
+    tifffile = pytest.importorskip("tifffile", reason="needs tifffile")
+    stream = io.BytesIO()
+    tifffile.imwrite(stream, noise(dtype, 1), photometric="miniswhite")
+    with pytest.raises(FileError, match=r"^is a TIFF of floats whose 0 is white; floats are taken where 0 is black$"):
+        read_image(stream.getvalue())
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
+def test_premultiplied_alpha_is_divided_by(tmp_path, dtype):
+    tifffile = pytest.importorskip("tifffile", reason="needs tifffile")
+    most = 1 if dtype == np.float32 else np.iinfo(dtype).max
+    alpha = np.array([0, 0.25, 0.5, 1])
+    stored = (np.array([0.0, 0.1, 0.25, 0.5])[:, None] * [1, 0.5, 0, 1] * most).astype(dtype)
+    stored[:, 3] = alpha * most
+    for kind, expected in [("assocalpha", [0, 0.4, 0.5, 0.5]), ("unassalpha", [0, 0.1, 0.25, 0.5])]:
+        stream = io.BytesIO()
+        tifffile.imwrite(stream, np.tile(stored, (4, 1, 1)), photometric="rgb", extrasamples=[kind])
+        back = read_image(stream.getvalue())
+        np.testing.assert_allclose(back.pixels[2, :, 0] / most, expected, atol=0.01)
+        np.testing.assert_array_equal(back.pixels[2, :, 3], stored[:, 3])
+        again = read_image(write_image(tmp_path / "a.tif", back, overwrite=True))
+        np.testing.assert_array_equal(again.pixels, back.pixels)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_a_fourth_sample_of_no_meaning_is_no_alpha(dtype):
+    tifffile = pytest.importorskip("tifffile", reason="needs tifffile")
+    stream, pixels = io.BytesIO(), noise(dtype, 4)
+    tifffile.imwrite(stream, pixels, photometric="rgb", extrasamples=["unspecified"])
+    np.testing.assert_array_equal(read_image(stream.getvalue()).pixels, pixels[..., :3])
+
+
 def test_a_missing_decoder_is_named_with_its_extra(tmp_path):
     pytest.importorskip("imagecodecs", reason="needs the extra 'tiff' (imagecodecs)")
     tifffile = pytest.importorskip("tifffile", reason="needs tifffile")

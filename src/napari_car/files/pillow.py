@@ -134,6 +134,15 @@ def array_of(image: Image.Image) -> NDArray[Any]:
     return array.astype(np.uint16) if image.mode.startswith("I") else array
 
 
+def at_full_scale(samples: NDArray[Any], maximum: int) -> NDArray[Any]:
+    """Return unsigned samples of 0..``maximum`` in native order over the whole range of their dtype."""
+    scaled = np.empty(samples.shape, samples.dtype.newbyteorder("="))
+    factor = np.iinfo(scaled.dtype).max / maximum
+    for row, values in zip(scaled, samples, strict=True):  # which takes no floats of the whole picture
+        row[...] = np.rint(np.minimum(values, maximum) * factor)
+    return scaled
+
+
 @contextmanager
 def silent_stderr() -> Iterator[None]:
     """Keep libtiff from printing: it writes to the process's standard error, beside our one sentence."""

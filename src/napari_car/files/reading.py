@@ -19,7 +19,7 @@ from napari_car.errors import CarError, FileError
 from napari_car.files import png
 from napari_car.files.metadata import metadata_of
 from napari_car.files.picture import Picture
-from napari_car.files.pillow import READABLE, array_of, open_image, plain
+from napari_car.files.pillow import READABLE, array_of, at_full_scale, open_image, plain
 from napari_car.files.surface import in_one_piece
 from napari_car.files.tiff import is_tiff, read_tiff
 
@@ -171,7 +171,4 @@ def _deep_ppm(stream: IO[bytes]) -> NDArray[np.uint16] | None:
         raise FileError("is a plain-text PPM of more than 8 bits; write it as binary PPM (P6)")
     stream.seek(header.end())
     samples = np.frombuffer(stream.read(width * height * 6), ">u2").reshape(height, width, 3)
-    pixels = np.empty(samples.shape, np.uint16)
-    for row, values in zip(pixels, samples, strict=True):
-        row[...] = np.rint(np.minimum(values, maximum) * (65535 / maximum))
-    return pixels
+    return at_full_scale(samples, maximum)

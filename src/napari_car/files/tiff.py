@@ -15,13 +15,13 @@ from numpy.typing import NDArray
 from PIL import Image, TiffImagePlugin, UnidentifiedImageError
 from PIL.ExifTags import IFD, Base
 
-from napari_car.errors import FileError, MissingExtraError
-from napari_car.files.cost import check_reading_bytes
+from napari_car.errors import FileError
+from napari_car.files.deep_tiff import inverted, pages_by_tifffile
 from napari_car.files.metadata import Metadata, exif_block, exif_dpi, exif_tags, exif_value, fitting_icc
 from napari_car.files.picture import Picture, turned
 from napari_car.files.pillow import (
     array_of,
-    check_ratio,
+    at_full_scale,
     check_size,
     check_stored,
     open_image,
@@ -42,8 +42,6 @@ _STRUCTURE = {
     *range(320, 326), 330, 332, *range(338, 343), 347, *range(512, 522), *range(529, 533), 34377,
     _XMP, _IPTC, _ICC,
 }  # fmt: skip
-_DEFLATE = (8, 32946)  # as compression; TIFF Technical Note 2, and the code in use before it
-_INFLATED_AT_ONCE = 2**20  # bytes
 _STRIP = 64  # rows a strip
 _LEVEL = 1  # measured as for PNG: higher levels take longer than they save
 
@@ -69,7 +67,7 @@ def read_tiff(stream: IO[bytes], max_pixels: int, max_memory: int | None) -> Pic
             pages, icc = _pages_by_pillow(stream, max_pixels, max_memory)
         metadata = replace(metadata, icc=icc)
     except UnidentifiedImageError:  # a depth that Pillow has no mode for
-        pages = _pages_by_tifffile(stream, max_pixels, max_memory)
+        pages = pages_by_tifffile(stream, max_pixels, max_memory)
     if not pages:
         raise FileError("is a TIFF without a page that can be decoded")
     shapes = {(page.shape, page.dtype) for page in pages}
@@ -130,72 +128,17 @@ def _pages_by_pillow(stream: IO[bytes], max_pixels: int, max_memory: int | None)
             check_stored(image.width * image.height * sum(bits), stream)
         orientation = tags.get(Base.Orientation, 1)
         simple = plain(image)
+        pixels = array_of(simple)
+        if simple.mode in ("I;16", "I;16B", "I;16L", "F"):  # which Pillow takes as they are stored
+            if max(bits) < 16:
+                pixels = at_full_scale(pixels, 2 ** max(bits) - 1)
+            if tags.get(Base.PhotometricInterpretation) == 0:
+                pixels = inverted(pixels)
         # Pillow turns a TIFF upright while it loads, and no other format; the file's own position is wanted
-        page = turned(array_of(simple), {6: 8, 8: 6}.get(orientation, orientation))
+        page = turned(pixels, {6: 8, 8: 6}.get(orientation, orientation))
         pages.append(page.copy() if n_frames > 1 else page)  # the next page goes where this one is
         icc = icc or simple.info.get("icc_profile") or b""
     return pages, icc
-
-
-def _pages_by_tifffile(stream: IO[bytes], max_pixels: int, max_memory: int | None) -> list[NDArray[Any]]:
-    """Return the pages of a TIFF of deep colour or of floats."""
-    try:
-        import tifffile  # not wanted in memory for other formats
-    except ImportError:
-        raise MissingExtraError("Reading a TIFF of deep colour", "tiff") from None
-    stream.seek(0)
-    pages: list[NDArray[Any]] = []
-    with silent_log("tifffile"), tifffile.TiffFile(stream) as tiff:
-        for index in range(len(tiff.pages)):
-            page: Any = tiff.pages[index]
-            if page.is_reduced and pages:
-                continue
-            check_size(page.imagewidth, page.imagelength, max_pixels, len(pages) + 1)
-            check_ratio(page.imagewidth, page.imagelength, stream)
-            check_reading_bytes(2 * page.nbytes, max_memory)  # one page as it is stored and as it is taken
-            if page.compression in _DEFLATE:
-                _check_inflated(stream, page)
-            pages.append(_deep_page(page))
-    return pages
-
-
-def _check_inflated(stream: IO[bytes], page: Any) -> None:
-    """Refuse parts that are packed to more than they can hold: tifffile alone would unpack them to the end."""
-    height, width = (page.tilelength, page.tilewidth) if page.is_tiled else (page.rowsperstrip, page.imagewidth)
-    most = height * width * page.samplesperpixel * -(-page.bitspersample // 8)
-    for offset, size in zip(page.dataoffsets, page.databytecounts, strict=True):
-        stream.seek(offset)
-        inflate = zlib.decompressobj()
-        n_bytes, packed = 0, stream.read(size)
-        while packed and n_bytes <= most:
-            n_bytes += len(inflate.decompress(packed, _INFLATED_AT_ONCE))
-            packed = inflate.unconsumed_tail
-        if n_bytes > most:
-            raise FileError(f"is damaged: a part of it holds more than the {most} bytes of pixels that it may")
-
-
-def _deep_page(page: Any) -> NDArray[Any]:
-    """Return one page of tifffile as an image array."""
-    kind = str(page.photometric.name)
-    if kind not in ("MINISBLACK", "MINISWHITE", "RGB"):
-        raise FileError(f"is a TIFF of {kind} with {page.bitspersample} bits; at this depth grey and RGB are taken")
-    try:
-        array = np.asarray(page.asarray())
-    except ValueError as error:
-        if "imagecodecs" in str(error):
-            feature = f"Reading a TIFF of deep colour compressed by {page.compression.name}"
-            raise MissingExtraError(feature, "tiff") from None
-        raise
-    if page.planarconfig == 2 and array.ndim == 3:
-        array = np.moveaxis(array, 0, 2)
-    if array.shape[:2] != (page.imagelength, page.imagewidth) or array.shape[2:] not in ((), (3,), (4,)):
-        raise FileError(f"is a TIFF with pages of shape {array.shape}; (H, W) and (H, W, 3 or 4) are taken")
-    if array.dtype == np.float16:
-        array = array.astype(np.float32)
-    array = array.astype(array.dtype.newbyteorder("="), copy=False)
-    if array.dtype not in (np.uint8, np.uint16, np.float32, np.float64):
-        raise FileError(f"is a TIFF of {array.dtype} pixels; uint8, uint16, float32 and float64 are taken")
-    return array if kind != "MINISWHITE" else np.iinfo(array.dtype).max - array
 
 
 def write_tiff(stream: IO[bytes], picture: Picture) -> None:
