@@ -238,6 +238,14 @@ def test_stale_parts_are_removed_and_those_at_work_are_not(tmp_path: Path) -> No
     assert remove_stale_parts(tmp_path / "none") == 0
 
 
+def test_a_folder_that_may_not_be_listed_is_written_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(os, "scandir", refuse)  # root, who may run this, may list all
+    assert remove_stale_parts(tmp_path) == 0
+
+
 def test_what_a_kill_has_left_is_removed(scans: Path, tmp_path: Path) -> None:
     plan = plan_batch([scans / "1.jpg", scans / "a" / "2.jpg"], tmp_path / "out")
     part = tmp_path / "out" / f".napari-car-{'0' * 16}.part"

@@ -153,6 +153,17 @@ def test_a_target_that_cannot_be_written_is_refused(
     assert names(file.parent) == {file.name}
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="names of 255 letters are of POSIX")
+def test_a_default_name_that_is_too_long_is_refused_before_the_work(
+    file: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.modules["napari_car.restore_file"], "restore_steps", None)  # not come to
+    source = file.rename(file.with_name("é" * 123 + ".jpg"))  # 250 bytes, and 259 of its result
+    assert run("restore", source) == 1
+    assert "File name too long" in one_line(capsys.readouterr().err)
+    assert names(source.parent) == {source.name}
+
+
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="permissions do not bind this user")
 def test_a_folder_without_permission_is_refused(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file.parent.chmod(0o500)

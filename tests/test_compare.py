@@ -107,6 +107,9 @@ def test_what_cannot_be_compared_is_refused(
     assert "exists already" in capsys.readouterr().err
     assert output.read_text() == "mine"
     assert main(["compare", str(files[1]), str(files[1]), "-o", str(output), "--force"]) == 0
+    for target, said in ((tmp_path, "is a folder"), (tmp_path / ("x" * 300), "could not be written: ")):
+        assert main(["compare", str(files[1]), str(files[1]), "-o", str(target), "--force"]) == 1
+        assert f"{target}: {said}" in capsys.readouterr().err
 
 
 class Browser:

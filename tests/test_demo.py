@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from contextlib import nullcontext
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import pytest
@@ -49,6 +51,21 @@ def test_a_quality_that_is_none_writes_nothing(
     assert main(["demo", "-o", str(tmp_path / "x"), "--quality", quality]) == 1
     assert f"quality is {quality}" in capsys.readouterr().err
     assert not (tmp_path / "x").exists()
+
+
+def test_a_full_disk_is_one_sentence_and_leaves_no_half_file(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def save(_: Image.Image, file: Path | IO[bytes], *args: object, **options: object) -> None:
+        with open(file, "wb") if isinstance(file, Path) else nullcontext(file) as stream:
+            stream.write(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Image.Image, "save", save)
+    assert main(["demo", "-o", str(tmp_path)]) == 1
+    sentence = f"napari-car: {tmp_path / 'original.png'}: could not be written: No space left on device\n"
+    assert capsys.readouterr().err == sentence
+    assert not list(tmp_path.iterdir())
 
 
 def test_panels_show_the_same_place() -> None:

@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_car.errors import FileError, InputError
+from napari_car.errors import InputError
 from napari_car.files import Metadata, Picture, read_image, write_image
 from napari_car.files.picture import turned
-from napari_car.files.target import atomic_file
+from napari_car.files.target import atomic_file, check_place
 from napari_car.metrics import BLOCK, blocking, luma, psnr, psnr_b, ssim
 from napari_car.pixels import FULL_SCALE
 
@@ -48,10 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Write the page."""
     output: Path = options.output
-    if output.exists() and not options.force:
-        raise FileError("exists already and is not overwritten unless asked to", output)
-    if not output.parent.is_dir():
-        raise FileError("its folder does not exist", output)
+    check_place(output, overwrite=options.force)
     paths = [path for path in (options.original, options.restored, options.reference) if path is not None]
     pictures = [_eight_bits(path) for path in paths]
     for path, picture in zip(paths[1:], pictures[1:], strict=True):
@@ -64,11 +61,8 @@ def run(options: argparse.Namespace) -> int:
         {"role": role, "name": path.name, **_figures(own, None if own is reference else reference), "source": source}
         for role, path, own, source in zip(ROLES, paths, lumas, map(_data_url, pictures), strict=False)
     ]
-    try:
-        with atomic_file(output, overwrite=options.force) as stream:
-            stream.write(page(data).encode())
-    except OSError as error:
-        raise FileError(f"could not be written: {error.strerror or error}", output) from error
+    with atomic_file(output, overwrite=options.force) as stream:
+        stream.write(page(data).encode())
     print(output)
     return 0
 

@@ -12,6 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 from napari_car.cards import DEFAULT_MODEL
 from napari_car.errors import FileError, InputError
 from napari_car.files import check_target
+from napari_car.files.target import atomic_file, format_of
 from napari_car.metrics import psnr
 from napari_car.restore_file import restore_file
 
@@ -59,14 +60,15 @@ def run(options: argparse.Namespace) -> int:
         check_target(target, overwrite=options.force)
 
     sample = _open(SAMPLE)
-    sample.save(original)
-    sample.save(compressed, quality=options.quality)
+    _save(sample, original, overwrite=options.force)
+    _save(sample, compressed, overwrite=options.force, quality=options.quality)
     restore_file(compressed, restored, model=options.model, overwrite=options.force)
 
     jpeg, result = _open(compressed), _open(restored)
     before, after = (psnr(np.asarray(sample), np.asarray(picture)) for picture in (jpeg, result))
     title = f"JPEG, quality {options.quality}"
-    compose([(title, f"PSNR {before:.2f} dB", jpeg), ("restored", f"PSNR {after:.2f} dB", result)]).save(before_after)
+    sheet = compose([(title, f"PSNR {before:.2f} dB", jpeg), ("restored", f"PSNR {after:.2f} dB", result)])
+    _save(sheet, before_after, overwrite=options.force)
     print(f"{original}      {sample.width} x {sample.height} px")
     print(f"{compressed}    {title}, {compressed.stat().st_size / 1000:.0f} kB, PSNR (RGB) {before:.2f} dB")
     print(f"{restored}      PSNR (RGB) {after:.2f} dB, {after - before:+.2f} dB")
@@ -86,6 +88,12 @@ def compose(panels: Sequence[tuple[str, str, Image.Image]]) -> Image.Image:
         draw.text((left, base), title, INK, ImageFont.load_default(20), anchor="lm")
         draw.text((left + side, base), note, PALE, ImageFont.load_default(20), anchor="rm")
     return sheet
+
+
+def _save(picture: Image.Image, path: Path, *, overwrite: bool, **options: int) -> None:
+    """Write a picture, whole or not at all."""
+    with atomic_file(path, overwrite=overwrite) as stream:
+        picture.save(stream, format_of(path).name, **options)
 
 
 def _open(path: Path) -> Image.Image:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import secrets
@@ -108,8 +109,8 @@ def check_target(
     Raises
     ------
     FileError
-        The extension is unknown, the folder is missing or not writable, the name is taken, or the
-        format cannot hold such a picture.
+        The extension is unknown, the folder is missing or not writable, the name is taken or too long, or
+        the format cannot hold such a picture.
     InputError
         The quality is out of range or the format has none.
 
@@ -120,23 +121,34 @@ def check_target(
     ...
     napari_car.errors.FileError: photo.xyz: cannot write the extension '.xyz'; use one of .png .tif ...
     """
+    format_ = format_of(path)
+    check_place(path, overwrite=overwrite)
+    if quality is not None and not (format_.has_quality and 1 <= quality <= 100):
+        names = ", ".join(f.name for f in FORMATS if f.has_quality)
+        raise InputError(f"quality {quality} cannot be used for {format_.name}; it is 1 to 100 for {names}")
+    if picture is not None:
+        _check_fit(format_, picture, path)
+
+
+def check_place(path: str | PathLike[str], *, overwrite: bool = False) -> None:
+    """Refuse, before any work is done, a place to which a file of any kind cannot be written; see `check_target`."""
     target = Path(path)
-    format_ = format_of(target)
     if "\0" in str(path):
         raise FileError("is not a possible file name", str(path).replace("\0", "?"))
     if os.path.isdir(target):
         raise FileError("is a folder; give the name of a file", path)
     if not os.path.isdir(target.parent):
         raise FileError("its folder does not exist", path)
-    if os.path.lexists(target) and not overwrite:
-        raise FileError("exists already and is not overwritten unless asked to", path)
+    try:
+        os.lstat(target)
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            raise FileError(f"could not be written: {error.strerror}", path) from error
+    else:
+        if not overwrite:
+            raise FileError("exists already and is not overwritten unless asked to", path)
     if not os.access(target.parent, os.W_OK | os.X_OK):
         raise FileError("no permission to write into its folder", path)
-    if quality is not None and not (format_.has_quality and 1 <= quality <= 100):
-        names = ", ".join(f.name for f in FORMATS if f.has_quality)
-        raise InputError(f"quality {quality} cannot be used for {format_.name}; it is 1 to 100 for {names}")
-    if picture is not None:
-        _check_fit(format_, picture, path)
 
 
 def _check_fit(format_: Format, picture: Picture, path: str | PathLike[str]) -> None:
@@ -160,33 +172,40 @@ def atomic_file(path: Path, *, overwrite: bool) -> Iterator[IO[bytes]]:
     """Give a file in the target's folder that takes its name only when the block ends well.
 
     Without `overwrite` a file that appeared in the meantime is left alone. A symbolic link at the target is
-    replaced, never followed, so that nothing outside the folder is written.
+    replaced, never followed, so that nothing outside the folder is written. What the system refuses, such as more
+    than the disk holds, is a `FileError`.
     """
     temporary = path.with_name(f".napari-car-{secrets.token_hex(8)}.part")
-    opener = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
-    lock = _lock(opener)
+    lock = None
     try:
-        with os.fdopen(opener, "w+b") as stream:
-            yield stream
-        if overwrite:
-            if path.is_file():  # who could read the old file may read the new one
-                temporary.chmod(stat.S_IMODE(path.stat().st_mode))
-            os.replace(temporary, path)
-        else:
-            _claim(temporary, path)
-    finally:  # on Ctrl-C as well
-        temporary.unlink(missing_ok=True)
-        if lock is not None:
-            os.close(lock)
+        try:
+            opener = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
+            lock = _lock(opener)
+            with os.fdopen(opener, "w+b") as stream:
+                yield stream
+            if overwrite:
+                if path.is_file():  # who could read the old file may read the new one
+                    temporary.chmod(stat.S_IMODE(path.stat().st_mode))
+                os.replace(temporary, path)
+            else:
+                _claim(temporary, path)
+        finally:  # on Ctrl-C as well
+            temporary.unlink(missing_ok=True)
+            if lock is not None:
+                os.close(lock)
+    except FileError:
+        raise
+    except OSError as error:
+        raise FileError(f"could not be written: {error.strerror or error}", path) from error
 
 
 def remove_stale_parts(folder: str | PathLike[str]) -> int:
     """Remove what writers that were killed left in a folder, and return how many files that were.
 
-    A file whose writer still lives, in this process or another, is left alone.
+    A file whose writer still lives, in this process or another, is left alone; so is a folder that may not be listed.
     """
     count = 0
-    with suppress(FileNotFoundError), os.scandir(folder) as entries:
+    with suppress(FileNotFoundError, PermissionError), os.scandir(folder) as entries:
         for entry in entries:
             if _PART.fullmatch(entry.name) and entry.is_file(follow_symlinks=False):
                 with suppress(OSError):  # on Windows an open file cannot be removed
