@@ -22,6 +22,7 @@ from skimage import data
 
 from napari_car.errors import FileError, InputError
 from napari_car.files import MAX_PIXELS, Metadata, Picture, check_target, read_image, write_image
+from napari_car.files.picture import turned
 
 EXTENSIONS = ["png", "tif", "tiff", "jpg", "jpeg", "jpe", "jfif", "webp", "avif", "bmp", "ppm", "pgm", "pnm"]
 LOSSLESS = [
@@ -260,6 +261,50 @@ def test_pages_of_a_tiff_become_a_stack_and_go_back(tmp_path):
         back = read_image(path)
         assert back.is_stack
         np.testing.assert_array_equal(back.pixels, pixels)
+
+
+def pages_turned(pixels, orientations):
+    """A TIFF of pages that are stored as they are and seen as each one's tag says."""
+    tifffile = pytest.importorskip("tifffile", reason="needs tifffile")
+    stream = io.BytesIO()
+    with tifffile.TiffWriter(stream) as tiff:
+        for page, orientation in zip(pixels, orientations, strict=True):
+            more = [(274, 3, 1, orientation, True), (297, 3, 2, (orientation, 8), True), (285, 2, 0, "page", True)]
+            tiff.write(page, photometric="rgb", extratags=more, metadata=None)
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize("orientations", [(1, 3, 4), (6, 8, 5), (3, 9, 3)])
+def test_pages_that_are_turned_differently_are_turned_upright(tmp_path, dtype, orientations):
+    pixels = [noise(dtype, 3, seed=i) for i in range(3)]
+    back = read_image(pages_turned(pixels, orientations))
+    for page, stored, orientation in zip(back.pages, pixels, orientations, strict=True):
+        np.testing.assert_array_equal(page, turned(stored, orientation))
+    assert back.metadata.orientation == 1
+    again = read_image(write_image(tmp_path / "a.tif", back))
+    assert again.metadata.orientation == 1
+    assert b"page" in again.metadata.exif
+    np.testing.assert_array_equal(again.pixels, back.pixels)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_pages_that_are_turned_alike_stay_as_stored(tmp_path, dtype):
+    pixels = [noise(dtype, 3, seed=i) for i in range(2)]
+    back = read_image(pages_turned(pixels, (6, 6)))
+    np.testing.assert_array_equal(back.pixels, pixels)
+    assert back.metadata.orientation == 6
+    path = write_image(tmp_path / "a.tif", back)
+    with Image.open(path) as image:
+        for index in range(2):
+            image.seek(index)
+            assert image.tag_v2[274] == 6
+            assert 297 not in image.tag_v2  # the number of the first page on all of them would be wrong
+
+
+def test_pages_of_which_one_lies_on_its_side_are_refused():
+    with pytest.raises(FileError, match="has 2 pages of different size or depth"):
+        read_image(pages_turned([noise(np.uint8, 3)] * 2, (1, 6)))
 
 
 def test_pages_count_against_the_limit_together(tmp_path):

@@ -7,6 +7,7 @@ from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL.ExifTags import Base
 
 from napari_car.errors import FileError, MissingExtraError
 from napari_car.files.cost import check_reading_bytes
@@ -18,14 +19,17 @@ _INFLATED_AT_ONCE = 2**20  # bytes
 _UNSPECIFIED, _PREMULTIPLIED = 0, 1
 
 
-def pages_by_tifffile(stream: IO[bytes], max_pixels: int, max_memory: int | None) -> list[NDArray[Any]]:
-    """Return the pages of a TIFF."""
+def pages_by_tifffile(
+    stream: IO[bytes], max_pixels: int, max_memory: int | None
+) -> tuple[list[NDArray[Any]], list[Any]]:
+    """Return the pages of a TIFF and the orientation of each."""
     try:
         import tifffile  # not wanted in memory for other formats
     except ImportError:
         raise MissingExtraError("Reading a TIFF of deep colour", "tiff") from None
     stream.seek(0)
     pages: list[NDArray[Any]] = []
+    orientations = []
     with silent_log("tifffile"), tifffile.TiffFile(stream) as tiff:
         for index in range(len(tiff.pages)):
             page: Any = tiff.pages[index]
@@ -37,7 +41,8 @@ def pages_by_tifffile(stream: IO[bytes], max_pixels: int, max_memory: int | None
             if page.compression in _DEFLATE:
                 _check_inflated(stream, page)
             pages.append(_page(page))
-    return pages
+            orientations.append(page.tags.valueof(Base.Orientation, 1))
+    return pages, orientations
 
 
 def _check_inflated(stream: IO[bytes], page: Any) -> None:

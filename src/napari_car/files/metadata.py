@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from PIL import Image, PngImagePlugin
@@ -63,6 +63,14 @@ class Metadata:
         """EXIF orientation 1–8 of the stored pixels; 1, upright, where nothing is said."""
         value = exif_tags(self).get(Base.Orientation, 1) if self.exif else 1
         return value if value in range(1, 9) else 1
+
+    def upright(self) -> Metadata:
+        """Return what is said of pixels that have been turned upright."""
+        tags = exif_tags(self)
+        if Base.Orientation not in tags:
+            return self
+        del tags[Base.Orientation]
+        return replace(self, exif=exif_block(tags) if len(tags) else b"")
 
     def strip(self) -> Metadata:
         """Return only what the picture needs to look the same: colour profile and orientation."""

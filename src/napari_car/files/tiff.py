@@ -34,6 +34,7 @@ from napari_car.files.pillow import (
 _log = logging.getLogger(__name__)
 
 _ICC, _XMP, _IPTC = 34675, 700, 33723
+_PAGE_NUMBER = 297  # which is another one on each page of a stack
 _SUBFILE_TYPE, _PREDICTOR, _SAMPLE_FORMAT, _EXTRA_SAMPLES = 254, 317, 339, 338
 # Tags that describe how the pixels lie in the file; all others describe the picture and are kept.
 # Source: TIFF 6.0, appendix A
@@ -64,12 +65,15 @@ def read_tiff(stream: IO[bytes], max_pixels: int, max_memory: int | None) -> Pic
     stream.seek(0)
     try:
         with silent_stderr(), without_pillow_limit():  # a TIFF is held against it once more as it loads
-            pages, icc = _pages_by_pillow(stream, max_pixels, max_memory)
+            pages, orientations, icc = _pages_by_pillow(stream, max_pixels, max_memory)
         metadata = replace(metadata, icc=icc)
     except UnidentifiedImageError:  # a depth that Pillow has no mode for
-        pages = pages_by_tifffile(stream, max_pixels, max_memory)
+        pages, orientations = pages_by_tifffile(stream, max_pixels, max_memory)
     if not pages:
         raise FileError("is a TIFF without a page that can be decoded")
+    if len(set(orientations)) > 1:  # the file that is written has one for all
+        pages = [turned(page, orientation) for page, orientation in zip(pages, orientations, strict=True)]
+        metadata = metadata.upright()
     shapes = {(page.shape, page.dtype) for page in pages}
     if len(shapes) > 1:
         raise FileError(f"has {len(pages)} pages of different size or depth; only equal pages are taken")
@@ -109,10 +113,13 @@ def _iptc_of_numbers(stream: IO[bytes]) -> bytes:
         return bytes(tiff.pages.first.tags[_IPTC].value)
 
 
-def _pages_by_pillow(stream: IO[bytes], max_pixels: int, max_memory: int | None) -> tuple[list[NDArray[Any]], bytes]:
-    """Return the pages and the profile that fits them; gives up on what Pillow would cut to 8 bits."""
+def _pages_by_pillow(
+    stream: IO[bytes], max_pixels: int, max_memory: int | None
+) -> tuple[list[NDArray[Any]], list[Any], bytes]:
+    """Return the pages, the orientation of each and the profile that fits; gives up on what Pillow would cut to 8 bits."""
     image = open_image(stream, max_pixels, max_memory)
     pages: list[NDArray[Any]] = []
+    orientations = []
     icc = b""
     n_frames = getattr(image, "n_frames", 1)
     for index in range(n_frames):
@@ -137,8 +144,9 @@ def _pages_by_pillow(stream: IO[bytes], max_pixels: int, max_memory: int | None)
         # Pillow turns a TIFF upright while it loads, and no other format; the file's own position is wanted
         page = turned(pixels, {6: 8, 8: 6}.get(orientation, orientation))
         pages.append(page.copy() if n_frames > 1 else page)  # the next page goes where this one is
+        orientations.append(orientation)
         icc = icc or simple.info.get("icc_profile") or b""
-    return pages, icc
+    return pages, orientations, icc
 
 
 def write_tiff(stream: IO[bytes], picture: Picture) -> None:
@@ -172,7 +180,7 @@ def _directory(picture: Picture, page: NDArray[Any]) -> TiffImagePlugin.ImageFil
     directory = TiffImagePlugin.ImageFileDirectory_v2(b"II*\x00\x00\x00\x00\x00")
     tags = exif_tags(metadata) if metadata.exif else Image.Exif()
     for tag, value in tags.items():
-        if tag not in _STRUCTURE:
+        if tag not in _STRUCTURE and not (picture.is_stack and tag == _PAGE_NUMBER):
             directory[tag] = tags.get_ifd(tag) if tag in (IFD.Exif, IFD.GPSInfo) else exif_value(value)
     if metadata.comment and Base.ImageDescription not in directory:
         directory[Base.ImageDescription] = metadata.comment.encode()
