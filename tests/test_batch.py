@@ -127,6 +127,45 @@ def test_what_cannot_be_planned_is_said(scans: Path, tmp_path: Path) -> None:
             plan_batch([source], scans)
     with pytest.raises(FileError, match="is a file"):
         plan_batch([scans], scans / "1.jpg")
+    for sources, folder in (([""], "out"), ([scans], "")):
+        with pytest.raises(InputError, match="empty name"):
+            plan_batch(sources, folder)
+    for format in ("a/b", "", "."):
+        with pytest.raises(InputError, match=f"format is '{format}'"):
+            plan_batch([scans / "a"], tmp_path / "out", format=format)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="names of 255 letters are of POSIX")
+def test_a_name_too_long_is_said(
+    scans: Path, tmp_path: Path, photo_file: bytes, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(FileError, match="cannot be looked at"):
+        plan_batch([scans / ("x" * 300)], tmp_path / "out")
+    (scans / ("x" * 251 + ".jpg")).write_bytes(photo_file)
+    assert run(f"{scans}/x*", "-o", tmp_path / "out", "--format", "jpeg", "--jobs", "1") == 1
+    assert "File name too long" in (error := capsys.readouterr().err)
+    assert "a fault of ours" not in error
+
+
+def test_a_source_in_a_folder_that_is_locked_is_said(
+    scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = os.stat, os.lstat
+
+    def locked(look: Callable[..., Any]) -> Callable[..., Any]:
+        def refuse(path: Any, *args: Any, **options: Any) -> Any:
+            if not isinstance(path, int) and str(scans) in os.fsdecode(path) and os.fsdecode(path) != str(scans):
+                raise PermissionError(13, "Permission denied", path)
+            return look(path, *args, **options)
+
+        return refuse
+
+    for source in (scans / "a", scans / "1.jpg", f"{scans}/*.jpg"):
+        with monkeypatch.context() as patch:  # root, who may run this, may look at all
+            for name, look in zip(("stat", "lstat"), real, strict=True):
+                patch.setattr(os, name, locked(look))
+            with pytest.raises(FileError, match="cannot be looked at"):
+                plan_batch([source], tmp_path / "out")
 
 
 def test_a_batch_restores_what_it_can_and_tells_of_all(
@@ -223,6 +262,18 @@ def test_an_empty_file_is_no_output(tmp_path: Path) -> None:
     assert not task.is_done
     task.output.write_bytes(b"x")
     assert task.is_done
+
+
+@pytest.mark.parametrize("options", [[], ["--force"]], ids=["resumed", "forced"])
+def test_a_folder_is_no_output(
+    options: list[str], scans: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "out" / "1.png"
+    folder.mkdir(parents=True)
+    assert not Task(scans / "1.jpg", folder).is_done
+    assert run(scans / "1.jpg", "-o", tmp_path / "out", "--jobs", "1", *options) == 1
+    assert f"{folder}: is a folder" in capsys.readouterr().err
+    assert not tree(tmp_path / "out")
 
 
 def test_stale_parts_are_removed_and_those_at_work_are_not(tmp_path: Path) -> None:

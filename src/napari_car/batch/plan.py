@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import glob
 import os
 from collections.abc import Iterable, Iterator
@@ -9,7 +10,7 @@ from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
 
-from napari_car.errors import FileError
+from napari_car.errors import FileError, InputError
 from napari_car.files import names_image
 
 _TIFF = (".tif", ".tiff")
@@ -35,10 +36,11 @@ class Task:
         """Whether the output is there.
 
         An output appears under its name when it is whole. An empty file is no output: where there are no hard links, a
-        kill may leave one in the place that was reserved.
+        kill may leave one in the place that was reserved. Nor is a folder.
         """
         try:
-            return self.output.is_symlink() or self.output.stat().st_size > 0
+            is_folder = os.path.isdir(self.output)
+            return not is_folder and (self.output.is_symlink() or self.output.stat().st_size > 0)
         except OSError:
             return False
 
@@ -78,8 +80,10 @@ def plan_batch(
     Raises
     ------
     FileError
-        If a source does not exist or lies in the folder of the results, there is no file at all, or two files would
-        have the same output.
+        If a source does not exist, may not be looked at or lies in the folder of the results, there is no file at all,
+        or two files would have the same output.
+    InputError
+        If the format is no extension, or an empty name was given.
 
     Examples
     --------
@@ -92,6 +96,9 @@ def plan_batch(
     >>> [task.output.relative_to(plan.folder).as_posix() for task in plan.tasks]
     ['1/a.png', '1/b.tif', '2/a.png']
     """
+    sources = list(sources)
+    if not all(map(os.fspath, [*sources, folder])):  # which would mean the current folder
+        raise InputError("an empty name was given; '.' is the current folder")
     folder = Path(os.path.abspath(folder))
     if os.path.lexists(folder) and not folder.is_dir():
         raise FileError("is a file; results of a batch go into a folder", folder)
@@ -114,7 +121,12 @@ def plan_batch(
 
 def _files(named: Path, results: Path) -> Iterator[tuple[Path, Path]]:
     """The files that a source stands for, each with the folder whose structure is kept."""
-    if named.is_dir():
+    try:
+        os.lstat(named)
+    except OSError as error:
+        if error.errno in (errno.EACCES, errno.ENAMETOOLONG):
+            raise FileError(f"cannot be looked at ({error.strerror})", named) from error
+    if os.path.isdir(named):
         _check_apart(named, results)
         for file in _walk(named, results):
             yield named, file
@@ -127,7 +139,7 @@ def _files(named: Path, results: Path) -> Iterator[tuple[Path, Path]]:
         _check_apart(root, results)
         for file in sorted(root.glob(str(Path(*named.parts[first:])))):
             is_hidden = any(part.startswith(".") for part in file.relative_to(root).parts)
-            if file.is_file() and not is_hidden and not file.parent.resolve().is_relative_to(results):
+            if not os.path.isdir(file) and not is_hidden and not file.parent.resolve().is_relative_to(results):
                 yield root, file
     else:
         raise FileError("does not exist", named)
@@ -159,4 +171,7 @@ def _extension(source: Path, format: str | None) -> str:
     """Extension of the result of a file."""
     if format is None:
         return ".tif" if source.suffix.lower() in _TIFF else ".png"
-    return f".{format.lower().lstrip('.')}"
+    extension = f".{format.lower().lstrip('.')}"
+    if Path(f"any{extension}").suffix != extension:
+        raise InputError(f"format is {format!r}; it is an extension, such as png")
+    return extension

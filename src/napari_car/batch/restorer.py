@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import threading
 import time
 from collections.abc import Iterator
@@ -95,9 +96,11 @@ class Restorer:
         with _warnings() as warnings:
             try:
                 self._make_folder(task.output.parent)
+                if os.path.isdir(task.output):
+                    raise FileError("is a folder; the result would have its name", task.output)
                 session = _session(self.options.get("model"), self.provider, self.threads)
                 keywords: FileOptions = {**self.options, "session": session}
-                keywords["overwrite"] = overwrite or task.output.exists()
+                keywords["overwrite"] = overwrite or os.path.exists(task.output)
                 done = drain(restore_file_steps(task.source, task.output, **keywords))
             except Exception as error:  # of one file, and no reason to stop the others
                 seconds = time.perf_counter() - start

@@ -9,7 +9,6 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
-from pathlib import Path
 from typing import Any, TextIO
 
 from tqdm import tqdm
@@ -29,9 +28,9 @@ examples:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of ``napari-car batch``."""
     add = parser.add_argument
-    add("sources", metavar="SRC", nargs="+", type=Path, help="a folder, a file, or a pattern as 'scans/**/*.jpg'")
+    add("sources", metavar="SRC", nargs="+", help="a folder, a file, or a pattern as 'scans/**/*.jpg'")
     add(
-        "-o", "--output", metavar="DEST", type=Path, required=True,
+        "-o", "--output", metavar="DEST", required=True,
         help="folder for the results, in sub-folders like those of SRC; what is there already is skipped",
     )  # fmt: skip
     add("--format", metavar="EXT", help="extension of the results (default: tif for TIFF, png for all others)")
