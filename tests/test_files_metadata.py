@@ -8,6 +8,7 @@ import json
 import shutil
 import struct
 import subprocess
+import zlib
 
 import numpy as np
 import pytest
@@ -179,6 +180,72 @@ def test_a_profile_for_other_pixels_is_left_out(tmp_path, caplog, space, channel
     back = read_image(write_image(tmp_path / "a.png", Picture(first.pixels, Metadata(icc=icc)))).metadata
     assert back.icc == (icc if is_kept else b"")
     assert ("left out a colour profile" in caplog.text) == (not is_kept)
+
+
+def png_with(*chunks):
+    """A PNG of one colour with further chunks before its pixels."""
+    stream = io.BytesIO()
+    Image.new("RGB", (4, 4), (9, 99, 199)).save(stream, "PNG")
+    file = stream.getvalue()
+    return file[:33] + b"".join(chunk(kind, body) for kind, body in chunks) + file[33:]
+
+
+def chunk(kind, body):
+    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+
+COLOUR = (
+    (b"cHRM", struct.pack(">8I", 31270, 32900, 68000, 32000, 26500, 69000, 15000, 6000)),
+    (b"gAMA", struct.pack(">I", 100_000)),
+    (b"sRGB", b"\1"),
+    (b"cICP", bytes([9, 16, 0, 1])),
+    (b"mDCV", bytes(range(24))),
+    (b"cLLI", bytes(range(8))),
+)
+
+
+@pytest.mark.parametrize("strip", [False, True])
+def test_what_a_png_says_of_its_colours_goes_along(tmp_path, strip):
+    read = read_image(png_with(*COLOUR))
+    metadata = read.metadata.strip() if strip else read.metadata
+    for pixels in (read.pixels, read.pixels.astype(np.uint16)):
+        path = write_image(tmp_path / "a.png", Picture(pixels, metadata), overwrite=True)
+        assert read_image(path).metadata.colour == COLOUR
+        file = path.read_bytes()
+        assert all(file.index(kind) < file.index(b"IDAT") for kind, _ in COLOUR)
+        with Image.open(path) as image:
+            assert image.info["gamma"] == 1
+
+
+@pytest.mark.parametrize(
+    ("chunks", "looks_different"),
+    [
+        ([(b"gAMA", struct.pack(">I", 100_000))], True),
+        ([(b"gAMA", struct.pack(">I", 45455))], False),
+        ([(b"gAMA", struct.pack(">I", 100_000)), (b"sRGB", b"\0")], False),
+        ([(b"gAMA", struct.pack(">I", 100_000)), (b"iCCP", b"name\0\0" + zlib.compress(SRGB))], False),
+        ([(b"cICP", bytes([9, 16, 0, 1])), (b"iCCP", b"name\0\0" + zlib.compress(SRGB))], True),
+        ([(b"cICP", bytes([1, 13, 0, 1])), (b"gAMA", struct.pack(">I", 100_000))], False),
+    ],
+)
+@pytest.mark.parametrize("extension", ["png", "jpg", "tif", "webp", "ppm"])
+def test_colours_that_will_look_different_are_said(tmp_path, caplog, chunks, looks_different, extension):
+    write_image(tmp_path / f"a.{extension}", read_image(png_with(*chunks)))
+    assert ("they will look different" in caplog.text) == (looks_different and extension != "png")
+
+
+def test_chunks_of_another_size_say_nothing():
+    assert read_image(png_with((b"cICP", b"\1"), (b"cICP", bytes(5)), (b"tIME", bytes(7)))).metadata.colour == ()
+
+
+@pytest.mark.parametrize("extension", ["png", "jpg", "tif", "webp", "avif", "bmp"])
+def test_texts_that_are_left_out_are_named_once(tmp_path, caplog, extension):
+    metadata = Metadata(text=(("Title", "My title"), ("a\nb", "Zoë")))
+    write_image(tmp_path / f"a.{extension}", Picture(np.zeros((4, 4, 3), np.uint8), metadata))
+    said = [record.getMessage() for record in caplog.records]
+    name = {"jpg": "JPEG", "tif": "TIFF"}.get(extension, extension.upper())
+    sentence = f"left out the texts of the PNG, which {name} has no place for: 'Title', 'a\\nb'"
+    assert said == ([] if extension == "png" else [sentence])
 
 
 def test_a_cmyk_file_comes_out_without_its_profile():

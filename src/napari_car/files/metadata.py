@@ -21,6 +21,7 @@ _JPEG_SEGMENT = 65533 - 29
 _PNG_IPTC = "Raw profile type iptc"
 _PNG_EXIF = "Raw profile type exif"
 _PNG_XMP = "XML:com.adobe.xmp"
+_NAMES = 300  # characters of what a warning names, at most
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,8 @@ class Metadata:
         The comment of a JPEG, GIF or PNG.
     text
         Other text of a PNG: pairs of keyword and text.
+    colour
+        What else a PNG says of its colours: pairs of the kind of a chunk and its body.
 
     Examples
     --------
@@ -57,6 +60,7 @@ class Metadata:
     dpi: tuple[float, float] | None = None
     comment: str = ""
     text: tuple[tuple[str, str], ...] = ()
+    colour: tuple[tuple[bytes, bytes], ...] = ()
 
     @property
     def orientation(self) -> int:
@@ -73,11 +77,11 @@ class Metadata:
         return replace(self, exif=exif_block(tags) if len(tags) else b"")
 
     def strip(self) -> Metadata:
-        """Return only what the picture needs to look the same: colour profile and orientation."""
+        """Return only what the picture needs to look the same: what its colours are, and orientation."""
         tags = Image.Exif()
         tags[Base.Orientation] = self.orientation
         is_turned = self.orientation != 1
-        return Metadata(exif=exif_block(tags) if is_turned else b"", icc=self.icc)
+        return Metadata(exif=exif_block(tags) if is_turned else b"", icc=self.icc, colour=self.colour)
 
 
 def exif_tags(metadata: Metadata) -> Image.Exif:
@@ -163,6 +167,29 @@ def fitting_icc(metadata: Metadata, channels: int) -> bytes:
         pixels = "grey" if channels == 1 else "RGB"
         _log.warning("left out a colour profile for %r: the pixels are %s", space.decode("latin-1"), pixels)
     return b""
+
+
+def say_what_is_lost(metadata: Metadata, format_name: str) -> None:
+    """Warn of what was said in a PNG and has no place in any other format."""
+    if format_name == "PNG":
+        return
+    if not _is_srgb(metadata):
+        _log.warning("%s cannot say of its colours what the PNG did: they will look different; PNG can", format_name)
+    if metadata.text:
+        names = ", ".join(repr(keyword) for keyword, _ in metadata.text)
+        _log.warning("left out the texts of the PNG, which %s has no place for: %s", format_name, names[:_NAMES])
+
+
+def _is_srgb(metadata: Metadata) -> bool:
+    """Whether the chunks of a PNG say nothing else than a profile does, or than that its colours are sRGB."""
+    # Source: PNG, third edition, 4.3: cICP goes before iCCP, that before sRGB, that before gAMA; 11.3.2.5: what sRGB
+    # has for gAMA; 11.3.2.6: and for cICP. Gammas within 5 % are taken for the same, as by libpng.
+    chunks = dict(metadata.colour)
+    if b"cICP" in chunks:
+        return chunks[b"cICP"] == bytes([1, 13, 0, 1])
+    if b"gAMA" in chunks and b"sRGB" not in chunks and not metadata.icc:
+        return abs(int.from_bytes(chunks[b"gAMA"]) / 45455 - 1) < 0.05
+    return True
 
 
 def save_options(metadata: Metadata, format_name: str, channels: int) -> dict[str, Any]:

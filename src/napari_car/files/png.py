@@ -5,6 +5,7 @@ Source: W3C Portable Network Graphics (PNG) Specification, Third Edition; clause
 
 from __future__ import annotations
 
+import os
 import struct
 import zlib
 from collections.abc import Iterator
@@ -19,6 +20,8 @@ from napari_car.steps import side_by_side
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _SAMPLES = {0: 1, 2: 3, 4: 2, 6: 4}  # 11.2.1: colour type -> samples a pixel
 _COLOUR_TYPE = {1: 0, 3: 2, 4: 6}
+# 11.3.2: what colours depend on beside a profile, and its size in bytes
+_COLOUR = {b"cHRM": 32, b"gAMA": 4, b"sRGB": 1, b"cICP": 4, b"mDCV": 24, b"cLLI": 8}
 # 8.1: first column, first row, column step, row step of the seven passes
 _ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
 # Three restored photos, in all as 12 megapixels of 8 bits (36 MB raw), two cores and zlib 1.2.13: level 0 takes 0.11 s,
@@ -29,6 +32,21 @@ _SUB, _UP = 1, 2  # 9.2: filter types
 _BAND = 2**18  # bytes compressed at a time
 _THREADS = 8  # at most, to bound the memory: a few bands each
 _ADLER = 65521  # RFC 1950, 8.2
+
+
+def colour_chunks(stream: IO[bytes]) -> tuple[tuple[bytes, bytes], ...]:
+    """Return kind and body of the chunks, but the profile, that say what the colours of a PNG are."""
+    stream.seek(len(_SIGNATURE))
+    found: dict[bytes, bytes] = {}
+    while len(head := stream.read(8)) == 8:
+        size, kind = struct.unpack(">I4s", head)
+        if kind in (b"PLTE", b"IDAT"):  # which they must come before
+            break
+        body = stream.read(size) if _COLOUR.get(kind) == size else b""
+        if len(body) == _COLOUR.get(kind):
+            found.setdefault(kind, body)
+        stream.seek(size - len(body) + 4, os.SEEK_CUR)
+    return tuple(found.items())
 
 
 def is_deep_colour(stream: IO[bytes]) -> bool:
@@ -115,19 +133,23 @@ def _paeth(left: NDArray[np.int16], above: NDArray[np.int16], corner: NDArray[np
     return np.where((to_left <= to_above) & (to_left <= to_corner), left, second)
 
 
-def write_png(stream: IO[bytes], pixels: NDArray[Any], template: bytes, threads: int) -> None:
+def write_png(
+    stream: IO[bytes], pixels: NDArray[Any], template: bytes, colour: tuple[tuple[bytes, bytes], ...], threads: int
+) -> None:
     """Write uint8 or uint16 pixels of shape (H, W), (H, W, 3) or (H, W, 4) as PNG, on ``threads`` at most.
 
-    The other chunks, which hold the metadata, are taken from a PNG of any size.
+    The other chunks, which hold the metadata, are taken from a PNG of any size and from ``colour_chunks``.
     """
     height, width = pixels.shape[:2]
     pixels = pixels.reshape(height, width, -1)
-    depth, colour = 8 * pixels.itemsize, _COLOUR_TYPE[pixels.shape[2]]
+    depth, colour_type = 8 * pixels.itemsize, _COLOUR_TYPE[pixels.shape[2]]
     stream.write(_SIGNATURE)
     has_data = False
     for kind, body in _chunks(template):
         if kind == b"IHDR":
-            _put(stream, kind, struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0))
+            _put(stream, kind, struct.pack(">IIBBBBB", width, height, depth, colour_type, 0, 0, 0))
+            for chunk in colour:
+                _put(stream, *chunk)
         elif kind != b"IDAT":
             _put(stream, kind, body)
         elif not has_data:

@@ -142,7 +142,7 @@ def _read(stream: IO[bytes], max_pixels: int, max_memory: int | None) -> Picture
         raise FileError(f"is an animation of {frames} frames; only still pictures are taken")
     image.load()
     pixels, icc = _pixels(image, stream)
-    metadata = replace(metadata_of(image), icc=icc)
+    metadata = replace(metadata_of(image), icc=icc, colour=png.colour_chunks(stream) if kind == "PNG" else ())
     return Picture(pixels, metadata, kind)
 
 

@@ -116,7 +116,7 @@ def _iptc_of_numbers(stream: IO[bytes]) -> bytes:
 def _pages_by_pillow(
     stream: IO[bytes], max_pixels: int, max_memory: int | None
 ) -> tuple[list[NDArray[Any]], list[Any], bytes]:
-    """Return the pages, the orientation of each and the profile that fits; gives up on what Pillow would cut to 8 bits."""
+    """Return the pages, their orientations and the profile that fits; gives up on what Pillow would cut to 8 bits."""
     image = open_image(stream, max_pixels, max_memory)
     pages: list[NDArray[Any]] = []
     orientations = []

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from napari_car.errors import CarError, FileError
-from napari_car.files.metadata import save_options
+from napari_car.files.metadata import save_options, say_what_is_lost
 from napari_car.files.picture import Picture, turned
 from napari_car.files.png import write_png
 from napari_car.files.surface import image_of
@@ -69,6 +69,7 @@ def write_image(
     target = Path(path)
     check_target(target, picture, overwrite=overwrite, quality=quality)
     format_ = format_of(target)
+    say_what_is_lost(picture.metadata, format_.name)
     if not format_.has_exif:
         picture = replace(picture, pixels=turned(picture.pages[0], picture.metadata.orientation), is_stack=False)
     try:
@@ -95,7 +96,7 @@ def _encode(stream: IO[bytes], picture: Picture, format_: Format, quality: int |
         case "PNG":
             template = io.BytesIO()
             Image.new("L", (1, 1)).save(template, "PNG", **options)
-            write_png(stream, page, template.getvalue(), threads)
+            write_png(stream, page, template.getvalue(), picture.metadata.colour, threads)
         case "PPM" if is_deep:
             _write_deep_ppm(stream, page)
         case name:
