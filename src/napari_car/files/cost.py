@@ -64,7 +64,8 @@ def check_writing(path: str | PathLike[str], picture: Picture, max_memory: int |
 
 def _reading_per_px(image: Image.Image) -> float:
     """Bytes a pixel at the peak of reading."""
-    size = _OF_MODE.get(image.mode, 4)
+    is_grey_with_alpha = image.mode == "I;16" and "transparency" in image.info
+    size = 4 if is_grey_with_alpha else _OF_MODE.get(image.mode, 4)
     if isinstance(image, JpegImagePlugin.JpegImageFile):
         converted = 4 if image.mode == "CMYK" else 0
         return size + converted + (_coefficients(image) if image.info.get("progressive") else 0)

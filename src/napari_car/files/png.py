@@ -49,15 +49,14 @@ def colour_chunks(stream: IO[bytes]) -> tuple[tuple[bytes, bytes], ...]:
     return tuple(found.items())
 
 
-def is_deep_colour(stream: IO[bytes]) -> bool:
-    """Say whether a PNG has 16 bits a sample and more than one sample a pixel."""
+def is_deep(stream: IO[bytes]) -> bool:
+    """Say whether a PNG has 16 bits a sample."""
     stream.seek(24)
-    depth, colour = stream.read(2)
-    return depth == 16 and colour != 0
+    return stream.read(1) == b"\x10"
 
 
 def read_png16(stream: IO[bytes]) -> NDArray[np.uint16]:
-    """Return the pixels of a whole, valid PNG of 16 bits: shape (H, W, 3), or (H, W, 4) with alpha."""
+    """Return the pixels of a whole, valid PNG of 16 bits, in colour or with alpha: shape (H, W, 3) or (H, W, 4)."""
     stream.seek(0)
     parts = list(_chunks(stream.read()))
     width, height, _, colour, _, _, interlace = struct.unpack(">IIBBBBB", parts[0][1])
@@ -78,13 +77,11 @@ def read_png16(stream: IO[bytes]) -> NDArray[np.uint16]:
             rows = np.frombuffer(raw, np.uint8, size, at).reshape(h, 1 + w * stride)
             image[y::dy, x::dx] = _unfilter(rows, stride).view(">u2")
         at += size
-    if samples == 2:
-        return image[..., [0, 0, 0, 1]]
     key = next((body for kind, body in parts if kind == b"tRNS"), None)
-    if key and samples == 3:  # 11.3.1.1: one colour is fully transparent
-        opaque = (image != struct.unpack(">HHH", key)).any(axis=2)
-        return np.dstack([image, opaque * np.uint16(65535)])
-    return image
+    if key and samples in (1, 3):  # 11.3.1.1: one colour is fully transparent
+        opaque = (image != struct.unpack_from(f">{samples}H", key)).any(axis=2)
+        image = np.dstack([image, opaque * np.uint16(65535)])
+    return image[..., [0, 0, 0, 1]] if image.shape[2] == 2 else image
 
 
 def _chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:

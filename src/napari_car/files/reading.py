@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import os
 import re
 import stat
@@ -23,10 +24,13 @@ from napari_car.files.pillow import READABLE, array_of, at_full_scale, open_imag
 from napari_car.files.surface import in_one_piece
 from napari_car.files.tiff import is_tiff, read_tiff
 
+_log = logging.getLogger(__name__)
+
 MAX_PIXELS = 2**28
 """Pixels that a file may claim unless the caller allows more: 268 megapixels."""
 
 _SIGNS_OF_TRUNCATION = ("truncated", "not enough image data", "eof", "early", "no more data")
+_AVIF_HEADER_MOST = 2**16  # bytes; the properties of the picture come before its data
 _PPM_GAP = rb"(?:\s|#[^\n]*\n)+"
 _PPM_HEADER_MOST = 2**16  # bytes: comments may be long
 _PPM_HEADER = re.compile(rb"(P\d)" + (_PPM_GAP + rb"(\d+)") * 3 + rb"\s")
@@ -137,6 +141,8 @@ def _read(stream: IO[bytes], max_pixels: int, max_memory: int | None) -> Picture
     image = open_image(stream, max_pixels, max_memory)
     # MPO: a JPEG with further pictures behind it, as telephones write
     kind = "JPEG" if image.format == "MPO" else str(image.format)
+    if kind == "AVIF" and _is_deep_avif(stream):
+        _log.warning("the AVIF has more than 8 bits a channel, of which 8 are read")
     frames = getattr(image, "n_frames", 1)
     if frames > 1 and kind != "JPEG":
         raise FileError(f"is an animation of {frames} frames; only still pictures are taken")
@@ -149,12 +155,21 @@ def _read(stream: IO[bytes], max_pixels: int, max_memory: int | None) -> Picture
 def _pixels(image: Image.Image, stream: IO[bytes]) -> tuple[NDArray[Any], bytes]:
     """Return the pixels in full depth, and the profile that fits them."""
     icc = image.info.get("icc_profile") or b""
-    if image.format == "PNG" and png.is_deep_colour(stream):
+    is_opaque_grey = image.mode.startswith("I") and "transparency" not in image.info
+    if image.format == "PNG" and not is_opaque_grey and png.is_deep(stream):
         return png.read_png16(stream), icc
     if image.format == "PPM" and image.mode == "RGB" and (deep := _deep_ppm(stream)) is not None:
         return deep, icc
     simple = plain(image)
     return array_of(simple), simple.info.get("icc_profile") or b""
+
+
+def _is_deep_avif(stream: IO[bytes]) -> bool:
+    """Say whether an AVIF has more than 8 bits a channel, which Pillow reduces to 8."""
+    # Source: AV1 in ISOBMFF, 2.3.3: the second of the flags in the third byte of the configuration is high_bitdepth
+    stream.seek(0)
+    _, _, configuration = stream.read(_AVIF_HEADER_MOST).partition(b"av1C")
+    return len(configuration) > 2 and bool(configuration[2] & 0x40)
 
 
 def _deep_ppm(stream: IO[bytes]) -> NDArray[np.uint16] | None:
