@@ -160,6 +160,15 @@ def test_refusals(tmp_path):
         read_coefficients(path)
 
 
+def test_what_only_our_own_reader_takes_is_refused():
+    """A Huffman table of no length: Pillow does not take it for a JPEG at all."""
+    content = encode(PICTURE, quality=40)
+    at = content.index(b"\xff\xc4") + 2
+    damaged = content[:at] + b"\x01" + content[at + 1 :]
+    with pytest.raises(JpegError, match="cannot be decoded"):
+        read_coefficients(damaged)
+
+
 def cmyk():
     file = io.BytesIO()
     Image.fromarray(PICTURE).convert("CMYK").save(file, "JPEG")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 from pathlib import Path
 
@@ -98,6 +99,25 @@ def test_storing_yields_progress_and_gives_the_same(tmp_path: Path) -> None:
         drain(store_steps(lazily, tmp_path / "restored.zarr"))
 
 
+def test_a_store_that_is_broken_off_is_not_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    zarr = pytest.importorskip("zarr")
+    path = tmp_path / "restored.zarr"
+    lazily = restore_dask(da.from_array(noise((3, 100, 90))), quality=20)
+    steps = store_steps(lazily, path)
+    next(steps)
+    assert path.exists()
+    steps.close()
+    assert not path.exists()
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(zarr.Array, "__setitem__", full)
+    with pytest.raises(FileError, match=r"restored\.zarr: .*No space left"):
+        drain(store_steps(lazily, path))
+    assert not path.exists()
+
+
 @pytest.mark.parametrize(
     ("array", "options", "said"),
     [
@@ -105,6 +125,11 @@ def test_storing_yields_progress_and_gives_the_same(tmp_path: Path) -> None:
         (np.zeros(8, np.uint8), {"quality": 20}, r"\(8,\)"),
         (np.zeros((8, 8), np.uint8), {"quality": 20, "tile": 64}, "takes no tile"),
         (np.zeros((8, 8), np.uint8), {"quality": 20, "model": "no"}, "no model 'no'"),
+        (np.zeros((8, 8), np.uint8), {"quality": 300}, "quality is 300"),
+        (np.zeros((8, 8), np.uint8), {"quality": 20, "strength": 2}, "strength"),
+        (np.zeros((8, 8), np.uint8), {"quality": 20, "strength": np.ones((3, 3))}, r"\(3, 3\)"),
+        (np.zeros((8, 8), np.uint8), {"quality": 20, "consistent": np.ones((8, 8, 1))}, "True or False"),
+        (np.zeros((8, 8), np.uint16), {"quality": 20, "consistent": True}, "8-bit"),
     ],
     ids=str,
 )

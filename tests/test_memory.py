@@ -85,6 +85,13 @@ def test_out_is_filled_and_returned() -> None:
     np.testing.assert_array_equal(out, restore(image, quality=20, dtype="uint16"))
 
 
+def test_an_image_of_foreign_byte_order_is_changed_in_place_too() -> None:
+    image = np.random.default_rng(0).integers(0, 65536, (50, 60, 3), np.uint16)
+    foreign = image.astype(image.dtype.newbyteorder())
+    assert restore(foreign, quality=20, out=foreign) is foreign
+    np.testing.assert_array_equal(foreign, restore(image, quality=20))
+
+
 def test_out_must_fit() -> None:
     image = np.zeros((50, 60, 3), np.uint8)
     for out, why in (

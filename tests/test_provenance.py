@@ -14,11 +14,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from napari_car import list_models, restore_file, restore_file_steps
+from napari_car import list_models, read_jpeg, restore, restore_file, restore_file_steps
 from napari_car.errors import InputError
 from napari_car.files import Metadata, read_image
 from napari_car.files.metadata import exif_tags
 from napari_car.files.xmp import add_event
+from napari_car.provenance import python_code
 from napari_car.steps import drain
 
 LIGHTROOM = """\
@@ -141,6 +142,21 @@ def test_the_quality_of_the_output(jpeg: Path) -> None:
         with pytest.raises(InputError, match=f"quality {quality}"):
             restore_file(jpeg, jpeg.with_name(name), output_quality=quality)
         assert not jpeg.with_name(name).exists()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"dtype": np.uint16}, {"dtype": np.dtype("float32"), "luma": 0.5}, {"strength": np.eye(200, 200)}],
+    ids=str,
+)
+def test_code_that_is_given_runs_and_gives_the_same(options: Any, jpeg: Path) -> None:
+    image = np.asarray(Image.open(jpeg))
+    options = {"model": "car-s", "quality": read_jpeg(jpeg), **options}
+    if "strength" in options:
+        options["strength"] = np.resize(options["strength"], image.shape[:2])
+    names: dict[str, Any] = {}
+    exec(python_code(f"image = np.asarray(__import__('PIL.Image').Image.open({str(jpeg)!r}))", options), names)
+    np.testing.assert_array_equal(names["restored"], restore(image, **options))
 
 
 def test_no_metadata_is_no_hindrance(tmp_path: Path, photo: Any) -> None:

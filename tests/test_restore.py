@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from napari_car import InputError, ModelError, Session, open_session, restore, restore_steps
+from napari_car import Coding, InputError, ModelError, Session, open_session, restore, restore_steps
 from napari_car.pixels import FULL_SCALE
 from napari_car.steps import side_by_side
 
@@ -221,13 +221,19 @@ def test_what_is_no_image_is_refused_in_one_clear_line(image: Any, said: str) ->
         ({"chroma": -1}, "chroma .* -1"),
         ({"tile": 0}, "tile is 0"),
         ({"tile": -1}, "tile is -1"),
+        ({"tile": -112, "model": "car-m", "session": None}, "tile is -112"),  # as much as its tiles have in common
+        ({"tile": 64.0}, r"tile is 64\.0"),
+        ({"tile": "64"}, "tile is '64'"),
+        ({"luma": np.ones((8, 9))}, r"luma has shape \(8, 9\)"),
+        ({"out": [1, 2]}, "out is a list"),
+        ({"quality": Coding(250.0, 250.0), "consistent": True}, "tables"),
         ({"dtype": "int8"}, "int8"),
     ],
     ids=str,
 )
 def test_options_that_cannot_be_are_refused(option: dict[str, Any], said: str, session: Session) -> None:
     with pytest.raises(InputError, match=said):
-        restore(np.zeros((8, 9, 3), np.uint8), session=session, **option)
+        restore(np.zeros((8, 9, 3), np.uint8), **{"session": session, **option})
 
 
 def test_unknown_model_is_refused() -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+import numpy as np
+
 from napari_car.cards import ModelCard
 from napari_car.errors import InputError
 from napari_car.memory import parse_memory, resident, shortage
@@ -100,8 +102,10 @@ def fit(
     Raises
     ------
     InputError
-        If the least that works is more than the process may take.
+        If the least that works is more than the process may take, or the side of tiles is none.
     """
+    if tile is not None and (isinstance(tile, bool) or not isinstance(tile, int | np.integer) or tile < 1):
+        raise InputError(f"tile is {tile!r}; it must be a whole number of pixels, at least 1")
     bytes_per_px = card.bytes_per_px[precision] + AROUND_PER_PX[precision]
     shared = overlap(card.halo, align)
     memory, tallest = WORKING_MEMORY, None
@@ -109,9 +113,10 @@ def fit(
         limit = parse_memory(max_memory)
         least = align if tile is None else tile
         fixed = taken + HEADROOM + held_per_row * (2 * least + shared)
-        if lack := shortage(fixed + bytes_per_px * (least + shared) ** 2, limit):
+        needed = fixed + bytes_per_px * (least + shared) ** 2
+        if lack := shortage(needed, limit):
             raise InputError(f"restoring the picture {lack}")
-        room = limit - resident() - taken - HEADROOM
+        room = max(limit - resident(), needed) - taken - HEADROOM
         if held_per_row:  # of two rows of tiles at a time; they may take a third
             tallest = max(int(room / 3 / held_per_row - shared) // 2, align) // align * align
             room *= 2 / 3

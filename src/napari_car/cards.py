@@ -210,6 +210,7 @@ def read_card(folder: Path) -> ModelCard:
         _check_kinds(card)
         for weights in card.weights:
             _check_kinds(weights)
+        _check_costs(card)
     except OSError as error:
         raise ModelError(f"{path} cannot be read: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -230,6 +231,17 @@ def _check_kinds(declared: ModelCard | Weights) -> None:
         plain = tuple(get_origin(kind) or kind for kind in kinds)
         if not isinstance(value, (*plain, int) if float in plain else plain) or isinstance(value, bool):
             raise TypeError(f"{key} is {value!r}")
+
+
+def _check_costs(card: ModelCard) -> None:
+    """Raise KeyError for what memory cannot be reckoned without, TypeError for a grid of none."""
+    lacking = {w.precision for w in card.weights} - card.bytes_per_px.keys()
+    if any(w.form == "strips" for w in card.weights):
+        lacking |= {"lead", "state_per_px", "bytes_per_px"} - card.strips.keys()
+    if lacking:
+        raise KeyError(", ".join(sorted(lacking)))
+    if card.align < 1:
+        raise TypeError(f"align is {card.align}")
 
 
 def _keys() -> str:

@@ -74,7 +74,8 @@ def candidates(card: ModelCard, provider: str, precision: str) -> list[Candidate
 def choose(card: ModelCard, among: Sequence[Candidate]) -> Candidate:
     """The fastest candidate for large pictures, by a measurement that is remembered; the only one where it is alone.
 
-    Where all fail it is the first, which says so when it is opened. It is that for all cores of this process, however many a call uses: pixels do not depend on the number of threads.
+    Where all fail it is the first, which says so when it is opened. It is that for all cores of this process, however
+    many a call uses: pixels do not depend on the number of threads.
     """
     if len(among) == 1:
         return among[0]

@@ -5,6 +5,9 @@ from __future__ import annotations
 import itertools
 import math
 import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from typing import TYPE_CHECKING, Any, Unpack
 
@@ -14,9 +17,9 @@ from napari_car.cards import load_card
 from napari_car.diagnosis import Diagnosis, diagnose, spread
 from napari_car.errors import FileError, InputError, MissingExtraError
 from napari_car.pixels import Array, layout, target_dtype
-from napari_car.restore import Options, restore
+from napari_car.restore import Options, check_strength, restore
 from napari_car.session import Session, open_session
-from napari_car.steps import Steps
+from napari_car.steps import Steps, count_cores
 from napari_car.tiling import round_up
 
 if TYPE_CHECKING:
@@ -63,6 +66,10 @@ def restore_dask(array: Any, **options: Unpack[Options]) -> da.Array:
     whole = layout(np.broadcast_to(np.zeros((), source.dtype), source.shape))
     if refused := {"session", "tile", "max_memory"} & options.keys():
         raise InputError(f"a lazy array takes no {' and no '.join(sorted(refused))}; each block is a tile")
+    if isinstance(options.get("consistent"), np.ndarray):
+        raise InputError("a lazy array takes no components to be consistent with; consistent is True or False")
+    strength = options.pop("strength", 1.0)
+    check_strength(strength, whole)
     card = load_card(options.pop("model", None))
     quality = options.get("quality", "auto")
     found = quality if isinstance(quality, Diagnosis) else None
@@ -70,6 +77,8 @@ def restore_dask(array: Any, **options: Unpack[Options]) -> da.Array:
         found = diagnose(middles(source, len(whole.stack)), card=card)
     if found is not None:
         options["quality"] = found.coding
+    trial: Options = {**options, "session": _session(card.id)}
+    restore(np.zeros((1, 1), source.dtype), **trial)  # refuses what no block can take
     dtype = target_dtype(np.empty(0, source.dtype), options.get("dtype"))
     # Blocks start on the grid of an uncropped picture and overlap by whole steps of it: each then sees what a tile of
     # the whole would. One step more than the halo, since a grid of another phase cuts its cells.
@@ -82,7 +91,6 @@ def restore_dask(array: Any, **options: Unpack[Options]) -> da.Array:
     blocks = [source.rechunk(chunks)]
     depths = {spatial + i: depth if len(sizes) > 1 else 0 for i, sizes in enumerate(sides)}
     overlaps = [dict.fromkeys(range(source.ndim), 0) | depths]
-    strength = options.pop("strength", 1.0)
     if np.ndim(strength):  # as a stack of one picture, for dask to pair with every one
         lying = da.from_array(np.asarray(strength, np.float32), chunks=tuple(sides))[(np.newaxis,) * spatial]
         blocks.append(lying[..., np.newaxis] if whole.channels else lying)
@@ -108,7 +116,8 @@ def restore_dask(array: Any, **options: Unpack[Options]) -> da.Array:
 def store_steps(lazy: da.Array, path: str | os.PathLike[str]) -> Steps[Any]:
     """Compute a lazy array into a new Zarr store: yields ``(done, total)`` blocks and returns the stored array.
 
-    Memory stays bounded: as many blocks are computed at a time as there are cores.
+    Where it is broken off, by closing the steps or by an error, no store is left. Memory stays bounded: as many blocks
+    are computed at a time as there are cores.
 
     Parameters
     ----------
@@ -131,23 +140,34 @@ def store_steps(lazy: da.Array, path: str | os.PathLike[str]) -> Steps[Any]:
         raise MissingExtraError("A Zarr store", "distributed") from error
     if os.path.exists(path):
         raise FileError("is there already; give another name", path)
-    try:
-        stored = zarr.create_array(
-            os.fspath(path), shape=lazy.shape, chunks=tuple(map(max, lazy.chunks)), dtype=lazy.dtype
-        )
-    except OSError as error:
-        raise FileError(f"cannot be made a Zarr store ({error.strerror})", path) from error
     places = itertools.product(*(_slices(sizes) for sizes in lazy.chunks))
     total = math.prod(lazy.numblocks)
     done = 0
-    while batch := list(itertools.islice(places, os.cpu_count() or 1)):
-        for place, block in zip(
-            batch, dask.compute(*(lazy[place] for place in batch), scheduler="threads"), strict=True
-        ):
-            stored[place] = block
-        done += len(batch)
-        yield done, total
+    try:
+        with _writing(path):
+            stored = zarr.create_array(
+                os.fspath(path), shape=lazy.shape, chunks=tuple(map(max, lazy.chunks)), dtype=lazy.dtype
+            )
+        while batch := list(itertools.islice(places, count_cores())):
+            blocks = dask.compute(*(lazy[place] for place in batch), scheduler="threads")
+            with _writing(path):
+                for place, block in zip(batch, blocks, strict=True):
+                    stored[place] = block
+            done += len(batch)
+            yield done, total
+    except BaseException:
+        shutil.rmtree(path, ignore_errors=True)
+        raise
     return stored
+
+
+@contextmanager
+def _writing(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Say in a sentence why a store cannot be written."""
+    try:
+        yield
+    except OSError as error:
+        raise FileError(f"cannot be made a Zarr store ({error.strerror})", path) from error
 
 
 def _restore_block(

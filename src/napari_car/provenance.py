@@ -15,6 +15,7 @@ from napari_car.diagnosis import Diagnosis
 from napari_car.files import Metadata
 from napari_car.files.xmp import add_event
 from napari_car.jpeg.coding import Coding
+from napari_car.jpeg.header import JpegInfo
 from napari_car.pixels import Array
 from napari_car.restore import Options
 from napari_car.session import open_session
@@ -124,6 +125,10 @@ def python_code(reading: str, options: Options, *, function: str = "restore", is
     home = {"restore": "napari_car", "restore_dask": "napari_car.lazy"}[function]
     imports, lines = ["import numpy as np", "", f"from {home} import {function}"], [reading]
     said: dict[str, Any] = {"model": None, **options}
+    if isinstance(said.get("quality"), JpegInfo):
+        said["quality"] = Coding.from_info(said["quality"])
+    if said.get("dtype") is not None:
+        said["dtype"] = np.dtype(said["dtype"]).name
     session = said.pop("session", None)
     if session is not None:
         said["model"] = session.card.id

@@ -107,7 +107,8 @@ def restore(
     session
         Of ``open_session``, to be used in place of ``model``.
     tile
-        Side of the pieces that are worked on, px; it changes speed and memory, never pixels.
+        Side of the pieces that are worked on, px; it changes speed and memory, never pixels (where they are
+        ``consistent`` and finer than 8 bits, none by more than a last place).
     max_memory
         What the process may take in all, bytes or such as "600MB"; size and number of the pieces follow from it, pixels
         do not. What cannot fit is refused before the work. For None it is the image, the result and a little more.
@@ -186,17 +187,21 @@ def restore_steps(
     whole = layout(image)
     check_range(image)
     result = _result(image, dtype, out)
-    blend = _check_strength(strength, whole)
+    blend = check_strength(strength, whole)
     decoded = consistent if isinstance(consistent, np.ndarray) else None
     is_consistent = decoded is not None or bool(consistent)
     if is_consistent and image.dtype != np.uint8:
         raise InputError(f"consistent needs the 8-bit pixels of a JPEG; the image is {image.dtype}")
     if decoded is not None and decoded.shape[:-1] != (whole.height, whole.width):
         raise InputError(f"consistent has shape {decoded.shape}; it must be ({whole.height}, {whole.width}, 1 or 3)")
-    luma, chroma = (float(_share(name, value)) for name, value in (("luma", luma), ("chroma", chroma)))
+    luma, chroma = (_number(name, value) for name, value in (("luma", luma), ("chroma", chroma)))
     session = session or open_session(model)
     card = session.card
     codings = yield from find_codings(quality, image, card, session.threads)
+    if is_consistent and any(coding and not coding.tables for coding in codings):
+        raise InputError(
+            "consistent needs the quantization tables of a grey or YCbCr JPEG; of this coding there are none"
+        )
     # Where coefficients are clipped, tiles must hold whole blocks.
     align = math.lcm(card.align, BLOCK) if is_consistent else card.align
     grids = [coding.grid_phase if coding else (0, 0) for coding in codings]
@@ -272,10 +277,12 @@ def _runs(session: Session, coding: Coding | None, plan: TilePlan) -> Iterator[R
 
 def _result(image: Array, dtype: DTypeLike | None, out: Array | None) -> Array:
     """Where the result goes: ``out`` if it can be that, else an array of its own."""
-    wanted = target_dtype(image, out.dtype if dtype is None and out is not None else dtype)
     if out is None:
-        return np.empty(image.shape, wanted)
-    if (out.shape, out.dtype) != (image.shape, wanted) or not out.flags.writeable:
+        return np.empty(image.shape, target_dtype(image, dtype))
+    if not isinstance(out, np.ndarray):
+        raise InputError(f"out is a {type(out).__name__}; it must be a numpy array")
+    wanted = target_dtype(image, out.dtype if dtype is None else dtype)
+    if (out.shape, out.dtype.name) != (image.shape, wanted.name) or not out.flags.writeable:
         kind = "" if out.flags.writeable else "read-only "
         raise InputError(f"out is {kind}{out.dtype} of shape {out.shape}; it must be {wanted} of shape {image.shape}")
     if out is not image and np.may_share_memory(out, image):
@@ -283,14 +290,28 @@ def _result(image: Array, dtype: DTypeLike | None, out: Array | None) -> Array:
     return out
 
 
-def _check_strength(strength: float | Array, whole: Layout) -> float | Planes:
-    """The strength as a float, or as a map of the picture's size."""
+def check_strength(strength: float | Array, whole: Layout) -> float | Planes:
+    """The strength as a float, or as a map of the picture's size.
+
+    Raises
+    ------
+    InputError
+        If it is neither, or not within 0..1.
+    """
     values = _share("strength", strength)
     if values.ndim and values.shape != (whole.height, whole.width):
         raise InputError(
             f"the strength map has shape {values.shape}; it must have the picture's, {(whole.height, whole.width)}"
         )
     return values if values.ndim else float(values)
+
+
+def _number(name: str, share: float) -> float:
+    """A share of the change, 0..1, that is one number."""
+    value = _share(name, share)
+    if value.ndim:
+        raise InputError(f"{name} has shape {value.shape}; it must be a number in 0..1")
+    return float(value)
 
 
 def _share(name: str, share: float | Array) -> Planes:

@@ -89,9 +89,10 @@ class Session:
         InferenceError
             If onnxruntime fails; its own error is chained.
         """
-        if self.takes_strips:  # a tile is a strip that is a picture of its own
+        weights = self.weights(coding.quality)
+        if weights.form == "strips":  # a tile is a strip that is a picture of its own
             return self.run_strip(image, coding, np.empty(0, np.uint8), is_last=True)[0]
-        return Residual.of(self._run(image, coding, {}))
+        return Residual.of(self._run(weights, image, coding, {}))
 
     def run_strip(self, image: Array, coding: Coding, state: Array, *, is_last: bool) -> tuple[Residual, Array]:
         """Residual of the rows that are known with one more strip of a picture, and the state for the next one.
@@ -112,12 +113,12 @@ class Session:
             As ``run``.
         """
         ends = np.array([is_last], np.int64)
-        *outputs, state = self._run(image, coding, {"state": state, "is_last": ends})
+        *outputs, state = self._run(self.weights(coding.quality), image, coding, {"state": state, "is_last": ends})
         return Residual.of(outputs), state
 
-    def _run(self, image: Array, coding: Coding, more: dict[str, Array]) -> list[Array]:
-        """What the graph gives."""
-        session = self._open(self.weights(coding.quality))
+    def _run(self, weights: Weights, image: Array, coding: Coding, more: dict[str, Array]) -> list[Array]:
+        """What the graph gives; the provider may be another one from now on, see ``_open``."""
+        session = self._open(weights)
         feed = {"image": image[None], **more}
         if self.card.conditioning:
             told = [getattr(coding, name) for name in self.card.conditioning]

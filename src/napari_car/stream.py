@@ -45,8 +45,8 @@ class Stream:
         Raises
         ------
         ModelError, InferenceError
-            As ``Session.run``; or what ``strip`` raises. What follows in the column is then worthless, but no one waits for
-            ever.
+            As ``Session.run``; or what ``strip`` raises. What follows in the column is worthless then, but does not
+            wait.
         """
         with self._turn:
             self._turn.wait_for(lambda: self._next == nth)

@@ -141,7 +141,7 @@ def read_planes(path_or_bytes: str | os.PathLike[str] | bytes) -> NDArray[np.uin
         raise JpegError(f"the colour space is {info.color_space}; grey and YCbCr can be compared", path)
     try:
         with Image.open(
-            io.BytesIO(path_or_bytes) if isinstance(path_or_bytes, bytes) else path_or_bytes, formats=("JPEG", "MPO")
+            io.BytesIO(path_or_bytes) if isinstance(path_or_bytes, bytes) else path_or_bytes, formats=("JPEG",)
         ) as file:
             file.draft("L" if info.n_components == 1 else "YCbCr", file.size)
             planes = np.atleast_3d(np.asarray(file if info.subsampling == "4:4:4" else file.getchannel(0)))
