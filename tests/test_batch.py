@@ -213,6 +213,13 @@ def test_fail_fast_stops_at_the_first(scans: Path, tmp_path: Path, capsys: pytes
     assert not tree(tmp_path / "out")
 
 
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no device that is always full")
+def test_a_report_that_is_full_is_one_sentence(scans: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(scans / "1.jpg", "-o", tmp_path / "out", "--jobs", "1", "--report", "/dev/full") == 1
+    sentence = "napari-car: /dev/full: the report cannot be written (No space left on device)\n"
+    assert capsys.readouterr() == ("", sentence)
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [(["--strength", "2"], "strength"), (["--quality", "best"], "'best'"), (["--model", "none"], "'none'"),

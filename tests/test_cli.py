@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
-from napari_car import list_models, restore
+from napari_car import list_models, restore, restore_file_steps
 from napari_car.cli import main
 from napari_car.files import read_image
 
@@ -113,6 +113,22 @@ def test_many_files_go_into_a_folder_and_one_failure_stops_none(
     assert "b.jpg" in one_line(error)
     assert len(output.splitlines()) == 2
     assert names(tmp_path / "out") == {"a.restored.png", "c.restored.png"}
+
+
+def test_a_file_that_takes_all_memory_stops_none(
+    tmp_path: Path, photo_file: bytes, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def steps(source: Path, *arguments: Any, **options: Any) -> Any:
+        if source.stem == "a":
+            raise MemoryError
+        return restore_file_steps(source, *arguments, **options)
+
+    monkeypatch.setattr("napari_car.cli.restore.restore_file_steps", steps)
+    for name in ("a.jpg", "b.jpg"):
+        (tmp_path / name).write_bytes(photo_file)
+    assert run("restore", tmp_path / "a.jpg", tmp_path / "b.jpg", "-o", tmp_path) == 1
+    assert one_line(capsys.readouterr().err) == f"napari-car: {tmp_path / 'a.jpg'}: does not fit into memory\n"
+    assert names(tmp_path) == {"a.jpg", "b.jpg", "b.restored.png"}
 
 
 def test_many_files_need_a_folder(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -361,6 +377,39 @@ def test_a_real_process_gives_its_exit_code(file: Path) -> None:
     done = subprocess.run([*COMMAND, "restore", file], capture_output=True, text=True, check=False)
     assert done.returncode == 1
     one_line(done.stderr)
+
+
+def closing(what: str, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    """Run the command with standard output or error closed."""
+    shell = ["sh", "-c", f'exec "$0" "$@" {what}', *COMMAND, *map(str, arguments)]
+    return subprocess.run(shell, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a shell of POSIX closes what is to be closed")
+def test_what_is_closed_is_not_written_to(file: Path, photo: Any) -> None:
+    done = closing(">&-", "restore", file)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert read_image(file.with_name("photo.restored.png")).pixels.shape == (96, 128, 3)
+    done = closing("2>&-", "restore", file)  # which there is already
+    assert (done.returncode, done.stdout) == (1, "")
+    deflated = file.with_name("photo.tif")  # libtiff, which is kept from writing to standard error
+    Image.fromarray(photo).save(deflated, compression="tiff_lzw")
+    done = closing("2>&-", "info", deflated)
+    assert done.returncode == 0
+    assert done.stdout.startswith("128 x 96 px")
+
+
+def test_ctrl_c_while_the_command_is_loaded_is_one_line() -> None:
+    code = """
+import sys
+class Stop:
+    def find_spec(name, path=None, target=None):
+        if name == "numpy":
+            raise KeyboardInterrupt
+sys.meta_path.insert(0, Stop)
+from napari_car_command import run"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "napari-car: stopped\n")
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="file names of any bytes are of Linux")

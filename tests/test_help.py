@@ -80,11 +80,23 @@ def test_unknown_commands_and_options_are_usage_errors(capsys: pytest.CaptureFix
         main(["models", "--colour"])
 
 
+def writing_to(output: int, *arguments: str) -> subprocess.CompletedProcess[bytes]:
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    command = [sys.executable, "-m", "napari_car", *arguments]
+    return subprocess.run(command, stdout=output, stderr=subprocess.PIPE, env=environment, check=False)
+
+
 def test_a_reader_that_leaves_early_is_no_error() -> None:
     reading, writing = os.pipe()
     os.close(reading)  # before the command starts, so that its first write fails
-    environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
-    command = [sys.executable, "-m", "napari_car", "models"]
-    done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, env=environment, check=False)
+    done = writing_to(writing, "models")
     os.close(writing)
     assert (done.returncode, done.stderr) == (1, b"")
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no device that is always full")
+@pytest.mark.parametrize("arguments", [["--help"], ["models"], ["models", "--help"]], ids=" ".join)
+def test_an_output_that_is_full_is_one_sentence(arguments: list[str]) -> None:
+    with open("/dev/full", "wb") as full:
+        done = writing_to(full.fileno(), *arguments)
+    assert (done.returncode, done.stderr) == (1, b"napari-car: standard output: No space left on device\n")

@@ -1,7 +1,7 @@
 """The ``napari-car`` command: a table of sub-commands, each a module with ``add_arguments`` and ``run``.
 
 A sub-command's module is imported only when it is called, so that help is instant. Results go to stdout, logs and
-progress to stderr. Exit codes: 0 done, 1 a `CarError` in one line, 2 usage, 130 Ctrl-C.
+progress to stderr. Exit codes: 0 done, 1 a `CarError` in one line, 2 usage, 130 Ctrl-C, 143 and 129 SIGTERM and SIGHUP.
 """
 
 from __future__ import annotations
@@ -11,8 +11,11 @@ import importlib
 import io
 import logging
 import os
+import signal
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from napari_car.version import __version__
@@ -58,18 +61,79 @@ def main(argv: Sequence[str] | None = None) -> int:
         Arguments after the program's name; those of the process for None.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
+    _open_closed()
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors=sys.getfilesystemencodeerrors())  # names of files may be any bytes
     try:
-        code = _answer(arguments[0] if arguments else "--help", arguments[1:])
-        sys.stdout.flush()
-        return code
-    except KeyboardInterrupt:
-        print("napari-car: stopped", file=sys.stderr)
-        return 130
-    except BrokenPipeError:  # the reader of our output has gone, as in `napari-car models | head -1`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        with _stopped_by_signals():
+            try:
+                return _answer(arguments[0] if arguments else "--help", arguments[1:])
+            finally:
+                if sys.stdout is not None:
+                    sys.stdout.flush()
+    except KeyboardInterrupt as stop:
+        _say("stopped")
+        return 128 + (stop.args[0] if stop.args else signal.SIGINT)
+    except MemoryError:
+        _say("the work does not fit into memory")
         return 1
+    except OSError as error:
+        where = "standard output" if _has_lost_output() else error.filename
+        if not isinstance(error, BrokenPipeError):  # whose reader has gone, as in `napari-car models | head -1`
+            _say(f"{where}: {error.strerror}" if where else str(error.strerror or error))
+        return 1
+
+
+def _open_closed() -> None:
+    """Open on nothing what is closed of standard input, output and error, lest a file of ours is taken for it.
+
+    ``sys.stdin`` and ``sys.stdout`` stay None, to which nothing is printed; in place of stderr None would mean stdout.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # gets the lowest number that is free
+    if sys.stderr is None:
+        sys.stderr = open(2, "w", errors="backslashreplace", closefd=False)  # noqa: SIM115
+
+
+@contextmanager
+def _stopped_by_signals() -> Iterator[None]:
+    """Let other requests to end do what Ctrl-C does, so that nothing half done is left; the first one counts."""
+    is_main = threading.current_thread() is threading.main_thread()
+    asked = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if is_main and hasattr(signal, name)]
+    numbers = [number for number in asked if signal.getsignal(number) == signal.SIG_DFL]  # nohup has one ignored
+
+    def stop(number: int, _: object) -> None:
+        for each in numbers:
+            signal.signal(each, signal.SIG_IGN)
+        raise KeyboardInterrupt(number)
+
+    for number in numbers:
+        signal.signal(number, stop)
+    try:
+        yield
+    finally:
+        for number in numbers:
+            signal.signal(number, signal.SIG_DFL)
+
+
+def _has_lost_output() -> bool:
+    """Whether stdout cannot be written any more; what is left of it goes nowhere then, in place of failing again."""
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return True
+    return False
+
+
+def _say(sentence: str) -> None:
+    """Print one line on stderr, if there still is one."""
+    with suppress(OSError):
+        print(f"napari-car: {sentence}", file=sys.stderr)
 
 
 def _answer(name: str, arguments: list[str]) -> int:
@@ -81,7 +145,7 @@ def _answer(name: str, arguments: list[str]) -> int:
         print(f"napari-car {__version__}")
         return 0
     if name not in COMMANDS:
-        print(f"napari-car: there is no command {name!r}; there are {', '.join(COMMANDS)}", file=sys.stderr)
+        _say(f"there is no command {name!r}; there are {', '.join(COMMANDS)}")
         return 2
     return _run(name, arguments)
 
@@ -106,7 +170,7 @@ def _run(name: str, arguments: list[str]) -> int:
                 raise
             raise MissingExtraError(f"napari-car {name} ({error.name} is not installed)", "train") from error
     except CarError as error:
-        print(f"napari-car: {' '.join(str(error).split())}", file=sys.stderr)
+        _say(" ".join(str(error).split()))
         return 1
 
 

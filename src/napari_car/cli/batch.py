@@ -8,7 +8,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from typing import Any, TextIO
 
 from tqdm import tqdm
@@ -75,8 +75,13 @@ def run(options: argparse.Namespace) -> int:
 def _tell(outcome: Outcome, report: TextIO | None, bar: tqdm[Any], *, is_verbose: bool) -> None:
     """Tell of a file: a line of the report, an error on stderr, and a step of the bar unless nothing was to be done."""
     if report is not None:
-        report.write(json.dumps(outcome.facts()) + "\n")
-        report.flush()
+        try:
+            report.write(json.dumps(outcome.facts()) + "\n")
+            report.flush()
+        except OSError as error:
+            if report is sys.stdout:
+                raise
+            raise _unwritable(report.name, error) from error
     for line in [outcome.error] if outcome.error else outcome.warnings if is_verbose else []:
         bar.write(f"napari-car: {line}", file=sys.stderr)
     if outcome.result == "skipped":
@@ -96,6 +101,14 @@ def _report(name: str | None) -> Iterator[TextIO | None]:
         try:
             file = open(name, "a", encoding="utf-8")  # noqa: SIM115
         except OSError as error:
-            raise FileError(f"the report cannot be written ({error.strerror})", name) from error
-        with file:
+            raise _unwritable(name, error) from error
+        try:
             yield file
+        finally:
+            with suppress(OSError):  # of a line that could not be written, which has been said
+                file.close()
+
+
+def _unwritable(name: str, error: OSError) -> FileError:
+    """What is said of a report that cannot be written."""
+    return FileError(f"the report cannot be written ({error.strerror})", name)

@@ -11,6 +11,12 @@ from pathlib import Path
 from napari_car.errors import FileError, InputError
 
 PIPE = Path("-")
+"""What stands for a pipe: this object, since a file may have that name."""
+
+
+def path_or_pipe(name: str) -> Path:
+    """The path of a name on the command line; a file called ``-`` is ``./-``."""
+    return PIPE if name == "-" else Path(name)
 
 
 def restore_through(
@@ -32,15 +38,16 @@ def restore_through(
     Path or None
         The file written, None for standard output.
     """
-    is_out = output in (PIPE, None)
+    is_out = output is PIPE or output is None
+    if is_out and sys.stdout is None:
+        raise InputError("standard output is closed; name a file with -o, or send stdout somewhere")
     if is_out and sys.stdout.isatty():
         raise InputError("an image cannot be shown in a terminal; name a file with -o, or send stdout somewhere")
     with tempfile.TemporaryDirectory(prefix="napari-car-") as name:
         folder = Path(name)
-        if source == PIPE:
+        if source is PIPE:
             source = folder / "stdin"
-            with source.open("wb") as file:
-                shutil.copyfileobj(sys.stdin.buffer, file)
+            _keep_stdin(source)
         try:
             path = restore(source, folder if is_out else output, format)
         except FileError as error:
@@ -52,3 +59,14 @@ def restore_through(
         with path.open("rb") as file:
             shutil.copyfileobj(file, sys.stdout.buffer)
         return None
+
+
+def _keep_stdin(path: Path) -> None:
+    """Write what comes from standard input into a file."""
+    if sys.stdin is None:
+        raise InputError("standard input is closed; name a file, or send one to stdin")
+    try:
+        with path.open("wb") as file:
+            shutil.copyfileobj(sys.stdin.buffer, file)
+    except OSError as error:
+        raise FileError(f"cannot be kept in {tempfile.gettempdir()} ({error.strerror})", path.name) from error

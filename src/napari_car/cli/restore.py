@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from napari_car.cli.options import add_file_options, file_options
-from napari_car.cli.pipe import PIPE, restore_through
+from napari_car.cli.pipe import PIPE, path_or_pipe, restore_through
 from napari_car.errors import CarError, FileError, InputError
 from napari_car.restore_file import FileOptions, RestoredFile, restore_file_steps
 from napari_car.session import open_session
@@ -29,11 +29,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of ``napari-car restore``."""
     add = parser.add_argument
     add(
-        "inputs", metavar="IN", nargs="+", type=Path,
+        "inputs", metavar="IN", nargs="+", type=path_or_pipe,
         help="a JPEG, or a picture in another format that was one once; - for stdin",
     )  # fmt: skip
     add(
-        "-o", "--output", metavar="OUT", type=Path,
+        "-o", "--output", metavar="OUT", type=path_or_pipe,
         help="file to write, its extension is the format, or a folder that exists; - for stdout "
         "(default: IN.restored.png beside IN, or stdout for stdin)",
     )  # fmt: skip
@@ -47,7 +47,7 @@ def run(options: argparse.Namespace) -> int:
     output: Path | None = options.output
     if output is not None and len(options.inputs) > 1 and not os.path.isdir(output):
         raise InputError(f"{len(options.inputs)} inputs need a folder that exists as output; {output} is none")
-    has_pipe = PIPE in (*options.inputs, output)
+    has_pipe = any(path is PIPE for path in (*options.inputs, output))
     if has_pipe and len(options.inputs) > 1:
         raise InputError(f"'-' is for one image; there are {len(options.inputs)} inputs")
     keywords = file_options(options)
@@ -67,9 +67,10 @@ def run(options: argparse.Namespace) -> int:
                 path = restore(source, output, options.format)
             if path is not None:
                 print(path)
-        except CarError as error:
+        except (CarError, MemoryError) as error:
             failures += 1
-            print(f"napari-car: {' '.join(str(error).split())}", file=sys.stderr)
+            said = f"{source}: does not fit into memory" if isinstance(error, MemoryError) else str(error)
+            print(f"napari-car: {' '.join(said.split())}", file=sys.stderr)
     return 1 if failures else 0
 
 
