@@ -22,7 +22,7 @@ from PIL import Image
 from napari_car import Coding, Session, estimate_jpeg, read_jpeg, restore
 from napari_car.errors import InputError
 from napari_car.gimp.frames import HEAD, MAGIC, PROTOCOL, read_frame, write_frame
-from napari_car.gimp.layer import Layer, residual
+from napari_car.gimp.layer import Finding, Layer, residual
 from napari_car.gimp.parasite import read_parasite
 from napari_car.restore import Options
 from napari_car.steps import drain
@@ -267,7 +267,8 @@ def test_the_parasite_is_believed_before_the_file_and_the_grid_is_that_of_the_pi
     assert (found.quality, found.source) == (25, "jpeg-settings")
     assert found.coding is not None
     assert found.coding.grid_phase == (0, 0)
-    cropped = Layer(pixels[3:, 5:], parasite).find(session.card)
+    cropped = Layer(pixels[3:, 5:], bytes([3, 30, *parasite[2:]])).find(session.card)
+    assert cropped.source == "jpeg-settings"
     assert cropped.coding is not None
     assert cropped.coding.grid_phase == estimate_jpeg(pixels[3:, 5:]).mcu_phase == (13, 11)
     assert Layer(pixels[3:, 5:], b"", str(tmp_path / "photo.jpg")).find(session.card).source == "pixels"
@@ -276,6 +277,42 @@ def test_the_parasite_is_believed_before_the_file_and_the_grid_is_that_of_the_pi
 
 
 def test_the_parasite_travels_in_base64(worker: Process, photo: NDArray[np.uint8]) -> None:
-    content = base64.b64encode(bytes([3, 10, 3, 0, 2, 2, 1, 1, 1, 1])).decode()
+    content = base64.b64encode(bytes([3, 20, 3, 0, 2, 2, 1, 1, 1, 1])).decode()
     found, _ = ask(worker, {"do": "find", "settings": content}, photo)
-    assert (found["source"], found["quality"]) == ("jpeg-settings", 10)
+    assert (found["source"], found["quality"]) == ("jpeg-settings", 20)
+
+
+OWN_TABLES = [[min(16 + 3 * (i // 8 + i % 8), 255) for i in range(64)], [40] * 64]
+"""Neither is of the IJG's, so that pixels alone show little of them."""
+
+
+@pytest.mark.parametrize("how", [{"quality": 20}, {"quality": 90}, {"qtables": OWN_TABLES}], ids=["20", "90", "own"])
+def test_the_parasite_is_believed_of_a_layer_that_has_a_trace_of_it(
+    how: dict[str, Any], to_jpeg: Callable[..., bytes], session: Session, tmp_path: Path
+) -> None:
+    from skimage import data
+
+    clean = data.astronaut()[:320, :300]
+    file = to_jpeg(clean, **how)
+    (tmp_path / "photo.jpg").write_bytes(file)
+    pixels, info = np.asarray(Image.open(io.BytesIO(file))), read_jpeg(file)
+    numbers = np.stack(info.quant_tables[:2]).astype(">u2").tobytes()
+    parasite = bytes([3, 0, 3, 2, 2, 2, 1, 1, 1, 1]) + numbers
+
+    def find(layer: NDArray[Any], path: str = "") -> Finding:
+        return Layer(np.ascontiguousarray(layer), parasite, path).find(session.card)
+
+    flat = np.full((300, 400, 3), 90, np.uint8)
+    for layer in (pixels, pixels[133:, 101:], np.rot90(pixels), pixels / np.float32(255), pixels[:20, :20], flat):
+        assert (find(layer).source, find(layer).quality) == ("jpeg-settings", info.quality)
+    half = np.asarray(Image.fromarray(pixels).resize((150, 160), Image.Resampling.BICUBIC))
+    for layer in (half, clean, clean[:96, :96]):
+        found = find(layer)
+        assert (found.source, found.quality, found.coding) == ("none", None, None)
+        assert "left alone" in found.sentence
+        assert f"kept quality {info.quality} from the file, of which this layer has no trace" in found.sentence
+    other = find(np.asarray(Image.open(io.BytesIO(to_jpeg(clean, quality=50)))))
+    assert (other.source, other.quality) == ("pixels", 50)
+    as_large = find(clean, str(tmp_path / "photo.jpg"))  # whatever was done to it
+    assert (as_large.source, as_large.quality) == ("jpeg-settings", info.quality)
+    assert find(half, str(tmp_path / "photo.jpg")).source == "none"

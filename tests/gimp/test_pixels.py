@@ -241,6 +241,31 @@ keep_pixels("after", layer, "u8")
     np.testing.assert_array_equal(kept["after"], kept["before"])
 
 
+def test_what_was_pasted_or_scaled_does_not_go_by_what_gimp_kept(gimp: Run, photo: Path, reference: Any) -> None:
+    reference.crop((0, 0, 200, 150)).save(photo.with_name("clean.png"))
+    kept = gimp(
+        f"""
+image = opened()
+pasted = Gimp.file_load_layer(
+    Gimp.RunMode.NONINTERACTIVE, image, Gio.File.new_for_path("{photo.with_name("clean.png")}")
+)
+image.insert_layer(pasted, None, 0)
+scaled = image.get_layers()[1].copy()
+image.insert_layer(scaled, None, 0)
+scaled.scale(128, 96, False)
+for name, layer in (("pasted", pasted), ("scaled", scaled)):
+    keep_pixels(name + " before", layer, "u8")
+    keep(name + " error", run(image, layer))
+    keep_pixels(name, layer, "u8")
+""",
+        photo,
+    )
+    for name in ("pasted", "scaled"):
+        assert kept[f"{name} error"] == ""
+        np.testing.assert_array_equal(kept[name], kept[f"{name} before"])
+    assert kept["stderr"].count("kept quality 20 from the file, of which this layer has no trace") == 2
+
+
 def test_script_fu_calls_it(gimp: Run, photo: Path) -> None:
     kept = gimp(
         """

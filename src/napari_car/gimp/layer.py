@@ -14,6 +14,7 @@ from napari_car.cards import ModelCard
 from napari_car.diagnosis import SURE, diagnose
 from napari_car.errors import CarError, InputError
 from napari_car.gimp.parasite import read_parasite
+from napari_car.gimp.trace import bears_trace
 from napari_car.jpeg.coding import Coding
 from napari_car.jpeg.header import JpegInfo, read_jpeg
 from napari_car.pixels import FULL_SCALE, Array
@@ -97,13 +98,14 @@ class Layer:
     def find(self, card: ModelCard) -> Finding:
         """Find out how the layer was compressed: by the parasite, else by the file, else by its pixels.
 
-        What is known of the file stays with a layer that was cropped, so the grid is that of the pixels where they
-        surely show another than the file's.
+        The parasite stays with the image whatever becomes of its layers. So it is believed of a layer as large as the
+        file, and of any other unless that has no trace of it; and the grid is that of the pixels where they surely show
+        another than the file's.
         """
         info, source, where = self._header()
         found = diagnose(self.colours, info=info, card=card)
         if found.source != "file":
-            return Finding(found.coding, found.estimate.quality, found.source, found.sentence)
+            return Finding(found.coding, found.estimate.quality, found.source, f"{found.sentence} {where}".strip())
         coding, estimate = found.coding, found.estimate
         if coding is not None and estimate.grid_phase != (0, 0) and estimate.confidence >= SURE:
             coding = replace(coding, grid_phase=estimate.mcu_phase)
@@ -136,18 +138,22 @@ class Layer:
 
     def _header(self) -> tuple[JpegInfo | None, str, str]:
         """What a file's header says of the layer, the name of the source and a sentence on it."""
-        height, width = self.pixels.shape[:2]
-        if (info := read_parasite(self.settings, height, width)) is not None:
-            return info, "jpeg-settings", "GIMP kept this from the file."
-        if not self.file:
-            return None, "none", ""
+        kept, read = read_parasite(self.settings, *self.pixels.shape[:2]), self._read_file()
+        if kept is None:
+            return (read, "file", f"This stands in {os.path.basename(self.file)}.") if read else (None, "none", "")
+        is_luma = kept.color_space in ("YCbCr", "grey")
+        if read is None and is_luma and bears_trace(self.colours, kept.quant_tables[0]) is False:
+            why = f"GIMP kept quality {kept.quality} from the file, of which this layer has no trace"
+            return None, "none", f"{why}; give it as the quality if it is to be restored by that."
+        return kept, "jpeg-settings", "GIMP kept this from the file."
+
+    def _read_file(self) -> JpegInfo | None:
+        """The header of the image's file, if that is a JPEG as large as the layer."""
         try:
-            info = read_jpeg(self.file)
+            info = read_jpeg(self.file) if self.file else None
         except CarError:  # gone, or another format
-            return None, "none", ""
-        if (info.height, info.width) != (height, width):
-            return None, "none", ""
-        return info, "file", f"This stands in {os.path.basename(self.file)}."
+            return None
+        return info if info and (info.height, info.width) == self.pixels.shape[:2] else None
 
 
 def residual(before: Array, after: Array) -> Array:
