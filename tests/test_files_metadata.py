@@ -17,6 +17,7 @@ from PIL.ExifTags import IFD, Base
 
 from napari_car.errors import FileError
 from napari_car.files import Metadata, Picture, read_image, write_image
+from napari_car.files.metadata import exif_tags
 
 XMP = (
     b'<?xpacket begin="\xef\xbb\xbf" id="W5M0MpCehiHzreSzNTczkc9d"?><x:xmpmeta xmlns:x="adobe:ns:meta/">'
@@ -307,6 +308,124 @@ def test_a_bigtiff_keeps_its_metadata(tmp_path):
 def kept_profile(path):
     with Image.open(path) as image:
         return image.info["icc_profile"]
+
+
+def block(*entries, within=(), order="<"):
+    """An EXIF block of entries: tag, type, count and bytes of the value; ``within`` are those of its Exif directory."""
+
+    def directory(entries, start):
+        place, fields, values = start + 2 + 12 * len(entries) + 4, b"", b""
+        for tag, kind, count, value in sorted(entries):
+            short = len(value) <= 4
+            field = value.ljust(4, b"\0") if short else struct.pack(order + "I", place + len(values))
+            fields += struct.pack(order + "HHI", tag, kind, count) + field
+            values += b"" if short else value + bytes(len(value) % 2)
+        return struct.pack(order + "H", len(entries)) + fields + bytes(4) + values
+
+    head = struct.pack(order + "2sHI", b"II" if order == "<" else b"MM", 42, 8)
+    if not within:
+        return head + directory(entries, 8)
+    pointer = (IFD.Exif, 4, 1)
+    start = 8 + len(directory([*entries, (*pointer, bytes(4))], 8))
+    first = directory([*entries, (*pointer, struct.pack(order + "I", start))], 8)
+    return head + first + directory(within, start)
+
+
+MAKE = (Base.Make, 2, 10, b"Lichtbild\0")
+EXPOSED = (Base.DateTimeOriginal, 2, 20, b"2003:04:05 06:07:08\0")
+ODD = {
+    "orientation as a byte": (block(MAKE, (Base.Orientation, 1, 1, b"\6"), within=[EXPOSED]), "274"),
+    "software as a fraction": (block(MAKE, (Base.Software, 5, 1, struct.pack("<II", 1, 2)), within=[EXPOSED]), "305"),
+    "more than 32 bits": (block(MAKE, (65009, 16, 1, struct.pack("<Q", 2**40)), within=[EXPOSED]), "65009"),
+    "within": (block(MAKE, within=[EXPOSED, (65009, 16, 1, struct.pack("<Q", 2**40))]), "65009"),
+    "two": (
+        block(MAKE, (Base.Software, 5, 1, bytes(8)), (Base.Orientation, 1, 1, b"\6"), within=[EXPOSED]), "274, 305"
+    ),
+    "interoperability": (block(MAKE, within=[EXPOSED, (IFD.Interop, 2, 2, b"R\0")]), ""),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("exif", "named"), ODD.values(), ids=ODD)
+@pytest.mark.parametrize("extension", EXIF)
+def test_an_odd_tag_is_left_out_where_it_cannot_be_written(tmp_path, caplog, extension, exif, named):
+    metadata = Metadata(exif, dpi=(300, 300), comment="a remark")
+    read = read_image(write_image(tmp_path / f"a.{extension}", Picture(np.zeros((4, 4, 3), np.uint8), metadata)))
+    tags = exif_tags(read.metadata)
+    assert tags[Base.Make] == "Lichtbild"
+    assert tags.get_ifd(IFD.Exif)[Base.DateTimeOriginal] == "2003:04:05 06:07:08"
+    assert read.metadata.dpi == (300, 300)
+    said = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    is_anew = extension in ("tif", "avif") and named
+    assert said == ([f"left out EXIF tags that cannot be kept: {named}"] if is_anew else [])
+
+
+def test_an_orientation_stored_as_a_fraction_is_kept(tmp_path):
+    metadata = Metadata(block((Base.Orientation, 5, 1, struct.pack("<II", 6, 1))))
+    assert metadata.orientation == metadata.strip().orientation == 6
+    for extension in EXIF:
+        path = write_image(tmp_path / f"a.{extension}", Picture(np.zeros((4, 9, 3), np.uint8), metadata))
+        assert read_image(path).metadata.orientation == 6
+
+
+@pytest.mark.parametrize("bigtiff", [False, True])
+def test_an_odd_tag_of_a_tiff_does_not_take_the_others_along(tmp_path, caplog, bigtiff):
+    tifffile = pytest.importorskip("tifffile", reason="needs tifffile")
+    path = tmp_path / "a.tif"
+    more = [(65009, 16, 1, 2**40, True), (700, 1, len(XMP), XMP, True), (33723, 7, len(IPTC), IPTC, True)]
+    options = {"resolution": (300, 240), "resolutionunit": 2, "iccprofile": SRGB, "software": "a scanner"}
+    pixels = np.zeros((8, 9, 3), np.uint16)
+    tifffile.imwrite(path, pixels, photometric="rgb", bigtiff=bigtiff, extratags=more, metadata=None, **options)
+    read = read_image(path).metadata
+    assert (read.dpi, read.xmp, read.iptc, read.icc) == ((300, 240), XMP, IPTC, SRGB)
+    assert exif_tags(read)[Base.Software] == "a scanner"
+    said = [(record.levelname, record.getMessage()) for record in caplog.records]
+    assert said == [("WARNING", "left out EXIF tags that cannot be kept: 65009")]
+
+
+@pytest.mark.parametrize("order", "<>")
+def test_what_a_webp_adds_to_a_block_moves_nothing(tmp_path, order):
+    thumbnail = b"\xff\xd8 a thumbnail, by its place \xff\xd9"
+    number = struct.Struct(order + "I")
+    first = block(MAKE, (Base.ResolutionUnit, 3, 1, struct.pack(order + "H", 1)), order=order)
+    at = len(first) + 2 + 2 * 12 + 4
+    second = struct.pack(order + "H", 2)
+    for tag, value in [(513, at), (514, len(thumbnail))]:
+        second += struct.pack(order + "HHII", tag, 4, 1, value)
+    end = 8 + 2 + 2 * 12
+    exif = first[:end] + number.pack(len(first)) + first[end + 4 :] + second + bytes(4) + thumbnail
+    metadata = Metadata(exif, dpi=(300, 72.5), comment="größer")
+    path = write_image(tmp_path / "a.webp", Picture(np.zeros((4, 4, 3), np.uint8), metadata))
+    read = read_image(path).metadata
+    assert read.exif[8 : len(exif)] == exif[8:]
+    assert read.dpi == (300, 72.5)
+    tags = exif_tags(read)
+    assert (tags[Base.Make], tags[Base.ImageDescription].encode("latin-1").decode()) == ("Lichtbild", "größer")
+    (start,) = number.unpack(number.pack(tags.get_ifd(IFD.IFD1)[513]))
+    assert read.exif[start:].startswith(thumbnail)
+    again = read_image(write_image(tmp_path / "b.webp", Picture(np.zeros((4, 4, 3), np.uint8), read))).metadata
+    assert again == read
+
+
+@pytest.mark.parametrize(
+    ("unit", "density", "exif", "dpi"),
+    [
+        (0, (1, 1), block(MAKE), None),
+        (0, (1, 1), b"", None),
+        (1, (300, 240), block(MAKE), (300, 240)),
+        (2, (118, 118), block(MAKE), (299.72, 299.72)),
+        (1, (0, 0), block(MAKE), None),
+        (0, (1, 1), block((282, 5, 1, struct.pack("<II", 90, 1)), (283, 5, 1, struct.pack("<II", 91, 1))), (90, 91)),
+    ],
+)
+def test_a_jpeg_has_the_resolution_that_it_states(tmp_path, unit, density, exif, dpi):
+    stream = io.BytesIO()
+    Image.new("RGB", (4, 4)).save(stream, "JPEG", exif=b"Exif\0\0" + exif if exif else b"")
+    file = bytearray(stream.getvalue())
+    struct.pack_into(">BHH", file, 13, unit, *density)
+    read = read_image(bytes(file))
+    assert read.metadata.dpi == dpi
+    path = write_image(tmp_path / "a.webp", read)
+    assert (read_image(path).metadata.exif == exif) == (dpi is None or unit == 0)
 
 
 def test_a_damaged_block_does_not_keep_the_rest_from_being_read():

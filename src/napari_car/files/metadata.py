@@ -9,12 +9,11 @@ from typing import Any
 from PIL import Image, PngImagePlugin
 from PIL.ExifTags import Base
 
+from napari_car.files.exif import PREFIX, completed, exif_block, exif_dpi, load_tags, sane_dpi, value_of, writable
 from napari_car.files.iptc import IPTC_RESOURCE, from_hex, iptc_within, photoshop_segment, to_hex
 
 _log = logging.getLogger(__name__)
 
-# Source: Exif 2.32, 4.7.2 (APP1 identifier); Adobe Photoshop File Formats,
-_EXIF_PREFIX = b"Exif\x00\x00"
 # Source: ITU-T T.81, B.1.1.4: a marker segment holds 65533 bytes, here less the longest of the names inside
 _JPEG_SEGMENT = 65533 - 29
 # PNG has no IPTC chunk; ImageMagick's hexadecimal text chunk is what others read. EXIF was kept so, too.
@@ -65,8 +64,8 @@ class Metadata:
     @property
     def orientation(self) -> int:
         """EXIF orientation 1–8 of the stored pixels; 1, upright, where nothing is said."""
-        value = exif_tags(self).get(Base.Orientation, 1) if self.exif else 1
-        return value if value in range(1, 9) else 1
+        value = value_of(exif_tags(self), Base.Orientation) if self.exif else 1
+        return int(value) if value in range(1, 9) else 1
 
     def upright(self) -> Metadata:
         """Return what is said of pixels that have been turned upright."""
@@ -74,7 +73,7 @@ class Metadata:
         if Base.Orientation not in tags:
             return self
         del tags[Base.Orientation]
-        return replace(self, exif=exif_block(tags) if len(tags) else b"")
+        return replace(self, exif=exif_block(tags))
 
     def strip(self) -> Metadata:
         """Return only what the picture needs to look the same: what its colours are, and orientation."""
@@ -86,32 +85,15 @@ class Metadata:
 
 def exif_tags(metadata: Metadata) -> Image.Exif:
     """Return the EXIF tags, empty where the block is damaged."""
-    tags = Image.Exif()
-    try:
-        tags.load(metadata.exif)
-        dict(tags)
-    except Exception:  # Pillow's parser has no error of its own for damage
-        _log.info("the EXIF block is damaged and cannot be interpreted")
-        return Image.Exif()
-    return tags
+    return load_tags(metadata.exif)
 
 
-def exif_block(tags: Image.Exif) -> bytes:
-    """Return the EXIF block of some tags, without the prefix of JPEG."""
-    return _writable(tags).tobytes().removeprefix(_EXIF_PREFIX)
-
-
-def _writable(tags: Image.Exif) -> Image.Exif:
-    """Return the tags with every text as the bytes that were read."""
-    for tag, value in list(tags.items()):
-        if isinstance(value, str):
-            tags[tag] = exif_value(value)
-    return tags
-
-
-def exif_value(value: Any) -> Any:
-    """Return a value such that Pillow writes the bytes it has read, where it would write ``?``."""
-    return value.encode("latin-1", "replace") if isinstance(value, str) and not value.isascii() else value
+def tags_anew(exif: bytes) -> Image.Exif:
+    """Return the tags of a block for a format that they are written anew in; a warning where it is damaged."""
+    tags = load_tags(exif)
+    if exif and not len(tags):
+        _log.warning("left out the EXIF block, which is damaged")
+    return writable(tags)
 
 
 def metadata_of(image: Image.Image) -> Metadata:
@@ -123,38 +105,25 @@ def metadata_of(image: Image.Image) -> Metadata:
     text.pop(_PNG_XMP, None)
     exif = from_hex(text.pop(_PNG_EXIF, "")) or info.get("exif", b"")
     metadata = Metadata(
-        exif=exif.removeprefix(_EXIF_PREFIX),
+        exif=exif.removeprefix(PREFIX),
         icc=info.get("icc_profile") or b"",
         xmp=_as_bytes(info.get("xmp", b"")),
         iptc=iptc if isinstance(iptc, bytes) else b"",
         comment=_as_text(comment),
         text=tuple(text.items()),
     )
-    dpi = info.get("dpi") or exif_dpi(exif_tags(metadata) if exif else Image.Exif())
-    return Metadata(**{**vars(metadata), "dpi": _sane(dpi)})
+    dpi = _jfif_dpi(info) if image.format in ("JPEG", "MPO") else info.get("dpi")
+    return replace(metadata, dpi=sane_dpi(dpi) or exif_dpi(exif_tags(metadata)))
 
 
-def exif_dpi(tags: Image.Exif) -> tuple[float, float] | None:
-    """Return the resolution that EXIF or TIFF tags state, in pixels per inch."""
-    # Source: TIFF 6.0, section 8: ResolutionUnit 2 is inch (the default), 3 is centimetre, 1 none
-    per_inch = {2: 1.0, 3: 2.54}.get(tags.get(Base.ResolutionUnit, 2))
-    try:
-        return _sane((tags[Base.XResolution] * per_inch, tags[Base.YResolution] * per_inch))
-    except (KeyError, TypeError, ValueError, ZeroDivisionError):
+def _jfif_dpi(info: dict[Any, Any]) -> tuple[float, float] | None:
+    """Return the resolution that a JPEG states outside of its EXIF; Pillow makes up 72 dpi where there is none."""
+    # Source: ITU-T T.871, 10.1: unit 1 is dots per inch, 2 per centimetre, 0 none
+    per_inch = {1: 1.0, 2: 2.54}.get(info.get("jfif_unit", 0))
+    if per_inch is None:
         return None
-
-
-def _sane(dpi: Any) -> tuple[float, float] | None:
-    """Return the resolution where it can be one."""
-    try:
-        x, y = float(dpi[0]), float(dpi[1])
-    except (TypeError, ValueError, IndexError, ZeroDivisionError):
-        return None
-    if not (1 < x < 1e6 and 1 < y < 1e6):
-        return None
-    # PNG and BMP count whole pixels per metre, which makes 299.9994 of 300
-    x, y = (float(round(v)) if abs(v - round(v)) < 0.02 else v for v in (x, y))
-    return x, y
+    x, y = info["jfif_density"]
+    return x * per_inch, y * per_inch
 
 
 def fitting_icc(metadata: Metadata, channels: int) -> bytes:
@@ -201,10 +170,11 @@ def save_options(metadata: Metadata, format_name: str, channels: int) -> dict[st
         case "PNG":
             return _given(exif=metadata.exif, icc_profile=icc, dpi=metadata.dpi, pnginfo=_png_text(metadata))
         case "WEBP":
-            return _given(exif=_exif_with_all(metadata), icc_profile=icc, xmp=metadata.xmp)
+            exif = completed(metadata.exif, metadata.dpi, metadata.comment)
+            return _given(exif=exif, icc_profile=icc, xmp=metadata.xmp)
         case "AVIF":  # Pillow moves the orientation out of the block and writes the tags anew
-            tags = _writable(exif_tags(Metadata(exif=_exif_with_all(metadata))))
-            return _given(exif=tags, icc_profile=icc, xmp=metadata.xmp)
+            exif = completed(metadata.exif, metadata.dpi, metadata.comment)
+            return _given(exif=tags_anew(exif), icc_profile=icc, xmp=metadata.xmp)
         case "BMP":
             return _given(dpi=metadata.dpi)
     return {}
@@ -230,28 +200,12 @@ def _jpeg_options(metadata: Metadata, icc: bytes) -> dict[str, Any]:
         if len(block) > _JPEG_SEGMENT:
             _log.warning("left out the %s of %d bytes: longer than a JPEG can hold", name, len(block))
         elif block and name == "exif":
-            options[name] = _EXIF_PREFIX + block
+            options[name] = PREFIX + block
         elif block and name == "iptc":
             options["extra"] = photoshop_segment(block)
         elif block:
             options[name] = block
     return options
-
-
-def _exif_with_all(metadata: Metadata) -> bytes:
-    """Return the EXIF block, completed by what the format has no other place for."""
-    tags = exif_tags(metadata)
-    missing: dict[int, Any] = {}
-    if metadata.dpi and exif_dpi(tags) is None:
-        missing = dict(zip((Base.XResolution, Base.YResolution), metadata.dpi, strict=True))
-        missing[Base.ResolutionUnit] = 2  # inch
-    if metadata.comment and Base.ImageDescription not in tags:
-        missing[Base.ImageDescription] = metadata.comment.encode()
-    if not missing:  # the block as it was, to the byte: maker notes do not survive a rewrite
-        return metadata.exif
-    for tag, value in missing.items():
-        tags[tag] = value
-    return exif_block(tags)
 
 
 def _png_text(metadata: Metadata) -> PngImagePlugin.PngInfo:

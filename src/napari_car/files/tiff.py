@@ -17,7 +17,8 @@ from PIL.ExifTags import IFD, Base
 
 from napari_car.errors import FileError
 from napari_car.files.deep_tiff import inverted, pages_by_tifffile
-from napari_car.files.metadata import Metadata, exif_block, exif_dpi, exif_tags, exif_value, fitting_icc
+from napari_car.files.exif import exif_block, exif_dpi, value_of
+from napari_car.files.metadata import Metadata, fitting_icc, tags_anew
 from napari_car.files.picture import Picture, turned
 from napari_car.files.pillow import (
     array_of,
@@ -60,7 +61,7 @@ def read_tiff(stream: IO[bytes], max_pixels: int, max_memory: int | None) -> Pic
     try:
         metadata = _metadata(stream)
     except Exception:  # damage among the tags need not touch the pixels
-        _log.info("the tags of a TIFF are damaged and cannot be kept")
+        _log.warning("left out the tags of the TIFF, which are damaged")
         metadata = Metadata()
     stream.seek(0)
     try:
@@ -92,14 +93,14 @@ def _metadata(stream: IO[bytes]) -> Metadata:
     (offset,) = struct.unpack_from(order + ("Q" if big else "I"), header, 8 if big else 4)
     tags.bigtiff, tags.endian = big, order
     tags.load_from_fp(stream, offset)
-    blocks = {tag: tags.get(tag, b"") for tag in (_ICC, _XMP, _IPTC)}
+    blocks = {tag: value_of(tags, tag, b"") for tag in (_ICC, _XMP, _IPTC)}
     if isinstance(blocks[_IPTC], int):  # stored as 32-bit numbers by some programs; Pillow gives the first
         blocks[_IPTC] = _iptc_of_numbers(stream)
     dpi = exif_dpi(tags)
     for tag in [tag for tag in tags if tag in _STRUCTURE]:
         del tags[tag]
     tags.bigtiff = False  # an EXIF block is a small TIFF wherever it came from
-    exif = exif_block(tags) if len(tags) else b""
+    exif = exif_block(tags)
     icc, xmp, iptc = (value if isinstance(value, bytes) else b"" for value in blocks.values())
     return Metadata(exif=exif, icc=icc, xmp=xmp, iptc=iptc, dpi=dpi)
 
@@ -154,8 +155,8 @@ def write_tiff(stream: IO[bytes], picture: Picture) -> None:
     # Source: TIFF 6.0, section 2: header, and the pointer chain of directories
     stream.write(struct.pack("<2sHI", b"II", 42, 0))
     pointer = 4
+    directory = _directory(picture)
     for page in picture.pages:
-        directory = _directory(picture, page)
         # 32 bits, whatever is needed: the directory is written again when the sizes are known
         directory.tagtype[Base.StripOffsets] = directory.tagtype[Base.StripByteCounts] = 4
         directory[Base.StripOffsets] = directory[Base.StripByteCounts] = (0,) * -(-len(page) // _STRIP)
@@ -174,14 +175,14 @@ def write_tiff(stream: IO[bytes], picture: Picture) -> None:
         pointer = start + 2 + 12 * int.from_bytes(body[:2], "little")
 
 
-def _directory(picture: Picture, page: NDArray[Any]) -> TiffImagePlugin.ImageFileDirectory_v2:
-    """Return the tags of a page but for the place of its strips."""
-    metadata = picture.metadata
+def _directory(picture: Picture) -> TiffImagePlugin.ImageFileDirectory_v2:
+    """Return the tags of every page but for the place of its strips."""
+    page, metadata = picture.pages[0], picture.metadata
     directory = TiffImagePlugin.ImageFileDirectory_v2(b"II*\x00\x00\x00\x00\x00")
-    tags = exif_tags(metadata) if metadata.exif else Image.Exif()
+    tags = tags_anew(metadata.exif)
     for tag, value in tags.items():
         if tag not in _STRUCTURE and not (picture.is_stack and tag == _PAGE_NUMBER):
-            directory[tag] = tags.get_ifd(tag) if tag in (IFD.Exif, IFD.GPSInfo) else exif_value(value)
+            directory[tag] = tags.get_ifd(tag) if tag in (IFD.Exif, IFD.GPSInfo) else value
     if metadata.comment and Base.ImageDescription not in directory:
         directory[Base.ImageDescription] = metadata.comment.encode()
     for tag, kind, block in (
