@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import gc
+import threading
 import time
+import weakref
 
 import numpy as np
 import pytest
@@ -203,6 +205,41 @@ def test_garbage_is_spared_while_a_run_goes_on_and_not_for_longer(open_dock, fin
         assert gc.get_freeze_count() == 0
 
 
+@pytest.mark.parametrize("end", ["shown", "cancelled", "cancelled at once", "failed"])
+def test_nothing_is_kept_of_a_run_whose_layers_are_gone(open_dock, finish, monkeypatch, qtbot, end) -> None:
+    viewer, dock = open_dock()
+    pixels = np.zeros((96, 128, 3) if end == "shown" else (1500, 2000, 3), np.uint8)
+    kept = [weakref.ref(pixels)]
+    viewer.add_image(pixels, rgb=True)
+    del pixels
+    dock.form.quality_from.setCurrentText(MANUAL)
+    finish(dock)
+    before = threads()
+    if end == "failed":
+        monkeypatch.setattr("napari_car.widget.run.open_session", fail)
+    dock.run()
+    if end == "cancelled":
+        qtbot.waitUntil(lambda: dock._job._steps is not None, timeout=20_000)
+    if "cancelled" in end:
+        dock.cancel()
+    finish(dock)
+    if end == "shown":
+        kept.append(weakref.ref(viewer.layers[1].data))
+    viewer.layers.clear()
+    viewer.add_image(np.zeros((8, 8), np.uint8))  # napari itself keeps the last pixels that it showed
+
+    def is_all_gone() -> bool:
+        gc.collect()
+        return not any(each() is not None for each in kept) and threads() <= before
+
+    qtbot.waitUntil(is_all_gone, timeout=20_000)
+
+
+def threads() -> set[threading.Thread]:
+    """Those that Python began; Qt ends its own when it likes."""
+    return {thread for thread in threading.enumerate() if not thread.name.startswith("Dummy")}
+
+
 def fail(*_: object) -> None:
     raise InputError("no")
 
@@ -249,6 +286,34 @@ def test_errors_arrive_as_notifications_and_the_dock_stays_usable(open_dock, fin
     dock.run()
     finish(dock)
     assert len(viewer.layers) == 2
+
+
+def test_a_result_that_cannot_be_shown_is_said_and_the_dock_stays_usable(open_dock, finish, photo, monkeypatch) -> None:
+    viewer, dock = open_dock()
+    viewer.add_image(photo, rgb=True)
+    finish(dock)
+    with monkeypatch.context() as patch:
+        patch.setattr("napari_car.widget.result.insert_unselected", fail)
+        dock.run()
+        finish(dock)
+    assert dock.status.text() == "The result could not be shown (no)."
+    assert gc.get_freeze_count() == 0
+    dock.run()
+    finish(dock)
+    assert len(viewer.layers) == 2
+
+
+def test_a_layer_that_becomes_another_during_its_run(open_dock, finish, photo) -> None:
+    viewer, dock = open_dock()
+    layer = viewer.add_image(np.stack([photo[..., 0]] * 8), rgb=False, scale=(3, 2, 2), name="stack")
+    dock.form.quality_from.setCurrentText(MANUAL)
+    finish(dock)
+    dock.run()
+    layer.data = photo[..., 0]
+    finish(dock)
+    result = viewer.layers["stack [car]"]
+    assert result.data.shape == (8, 96, 128)
+    assert tuple(result.scale) == (3, 2, 2)
 
 
 def test_time_left_is_said_in_words() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 from collections.abc import Callable
+from contextlib import closing
 from time import monotonic
 from typing import Any
 
@@ -49,19 +50,22 @@ class Job(QObject):
         self._is_polling = False
         self._activity = None if title is None else cancelable_progress(desc=title, total=0)
 
+        todo = self._todo = [work]  # napari keeps its workers for good: what they do must not stay in them
+
         def stepping() -> Steps[Any]:
-            steps = work()
+            if self.is_over:
+                return None
             try:
-                while True:
-                    try:
-                        self._steps = next(steps)
-                    except StopIteration as stop:
-                        return stop.value
-                    yield self._steps  # where napari looks whether to quit
-            except Exception as error:
-                self._error = error  # told by us: napari would put a traceback behind every sentence
-            finally:
-                steps.close()
+                with closing(todo.pop()()) as steps:
+                    while not self.is_over:
+                        try:
+                            self._steps = next(steps)
+                        except StopIteration as stop:
+                            return stop.value
+                        yield self._steps
+            except Exception as error:  # told by us: napari would put a traceback behind every sentence
+                self._error = None if self.is_over else error
+            return None
 
         self._worker = create_worker(stepping)
         self._worker.returned.connect(self._return)
@@ -75,7 +79,6 @@ class Job(QObject):
     def cancel(self) -> None:
         """End at once for the user; the thread ends after the tiles it is at, and what it returns is dropped."""
         if not self.is_over:
-            self._worker.quit()
             self._end()
 
     def _poll(self) -> None:
@@ -99,7 +102,7 @@ class Job(QObject):
 
     def _return(self, result: object) -> None:
         """Tell what the thread came to, unless nobody waits for it any more."""
-        error = self._error
+        error, self._error = self._error, None
         if self.is_over:
             return
         if error is None:
@@ -114,6 +117,7 @@ class Job(QObject):
     def _end(self, tell: Callable[[], None] = lambda: None) -> None:
         """Take down timer and bar, then tell."""
         self.is_over = True
+        self._todo.clear()
         self._timer.stop()
         if self._activity is not None:
             self._activity.close()
