@@ -155,10 +155,13 @@ def test_dask_is_computed_into_a_store_if_asked(open_dock, finish, lazy_stack, t
     viewer.add_image(lazy_stack, rgb=False, contrast_limits=(0, 255))
     dock.form.quality_from.setCurrentText(MANUAL)
     dock.form.compute.setCurrentText(STORED)
+    dock.form.residual.setChecked(True)
     run(dock, finish)
     assert (tmp_path / "out.zarr").is_dir()
     expected = restore(lazy_stack.compute(), quality=dock.form.quality.value())
-    np.testing.assert_array_equal(viewer.layers[1].data, expected)
+    np.testing.assert_array_equal(viewer.layers[2].data, expected)
+    changed = np.asarray(viewer.layers[1].data) * 255
+    np.testing.assert_allclose(changed, expected.astype(float) - lazy_stack.compute(), atol=1e-4)
 
 
 def test_update_replaces_the_last_result(open_dock, finish, photo) -> None:
@@ -173,6 +176,26 @@ def test_update_replaces_the_last_result(open_dock, finish, photo) -> None:
     viewer.layers.pop(1)
     run(dock, finish)
     assert len(viewer.layers) == 2
+
+
+def test_update_leaves_nothing_of_the_result_before(open_dock, finish, photo) -> None:
+    viewer, dock = open_dock()
+    layer = viewer.add_image(photo, rgb=True, name="photo")
+    dock.form.target.setCurrentText(UPDATE)
+    dock.form.residual.setChecked(True)
+    run(dock, finish)
+    results = list(viewer.layers)[1:]
+    layer.scale, layer.translate, layer.rotate = (3, 2), (5, 5), 30
+    layer.affine, layer.units = np.diag([2, 2, 1]), ("um", "um")
+    run(dock, finish)
+    assert list(viewer.layers)[1:] == results
+    for each in results:
+        for corner in ((0, 0), photo.shape[:2]):
+            np.testing.assert_allclose(each.data_to_world(corner), layer.data_to_world(corner))
+        assert each.units == layer.units
+    dock.form.residual.setChecked(False)
+    run(dock, finish)
+    assert [each.name for each in viewer.layers] == ["photo", "photo [car]"]
 
 
 def test_the_residual_is_what_was_changed(open_dock, finish, photo) -> None:

@@ -6,9 +6,10 @@ import gc
 import math
 from collections.abc import Generator
 from pathlib import Path
+from typing import Any
 
 from napari.layers import Image
-from napari.utils.notifications import show_info
+from napari.utils.notifications import notification_manager, show_info
 from napari.viewer import Viewer
 from qtpy.QtCore import QEvent, Qt, QTimer
 from qtpy.QtWidgets import (
@@ -27,9 +28,10 @@ from superqt.utils import qdebounced, signals_blocked
 from napari_car.cards import ModelCard
 from napari_car.diagnosis import Diagnosis
 from napari_car.widget.form import Form, note
+from napari_car.widget.insertion import canvases
 from napari_car.widget.job import Job
 from napari_car.widget.preview import Preview
-from napari_car.widget.result import Outcome, Shown, show_steps
+from napari_car.widget.result import Outcome, Shown, carried, show_steps
 from napari_car.widget.run import Run, diagnose_steps
 from napari_car.widget.source import Source
 from napari_car.widget.where import where_map
@@ -204,7 +206,8 @@ class RestoreDock(QWidget):
         run = self._planned(layer, store)
         self._job = Job(run.steps, f"restoring {layer.name}", self)
         self._job.progressed.connect(self._show_progress)
-        self._job.returned.connect(lambda outcome: self._show_outcome(layer, outcome))
+        look = carried(layer, run.corner)
+        self._job.returned.connect(lambda outcome: self._show_outcome(layer, look, outcome))
         self._job.failed.connect(self._say)
         self._job.ended.connect(self._end)
         self._say("")
@@ -246,9 +249,10 @@ class RestoreDock(QWidget):
         self._diagnosis = diagnosis
         self.form.show_found(diagnosis.sentence)
 
-    def _show_outcome(self, layer: Image, outcome: Outcome) -> None:
+    def _show_outcome(self, layer: Image, look: dict[str, Any], outcome: Outcome) -> None:
         self._code = outcome.code
-        self._showing = show_steps(self._viewer, layer, outcome, self._last if self.form.settings.is_update else None)
+        last = self._last if self.form.settings.is_update else None
+        self._showing = show_steps(self._viewer, layer, look, outcome, last, canvases=canvases(self))
         self._turn.start()
 
     def _show_more(self) -> None:
@@ -259,10 +263,17 @@ class RestoreDock(QWidget):
             next(self._showing)
             self._turn.start()
         except StopIteration as stop:
-            self._last, self._showing = stop.value, None
+            self._last = stop.value
             self.copy_button.setEnabled(True)
-            self._say("Done.")
-            self._unfreeze()
+            self._end_showing("Done.")
+        except Exception as error:  # of napari's: with its traceback, and the dock as usable as before
+            notification_manager.receive_error(type(error), error, error.__traceback__)
+            self._end_showing(f"The result could not be shown ({error}).")
+
+    def _end_showing(self, sentence: str) -> None:
+        self._showing = None
+        self._say(sentence)
+        self._unfreeze()
 
     def _show_progress(self, done: int, total: int, left: float) -> None:
         self.bar.setRange(0, total)

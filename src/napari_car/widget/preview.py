@@ -9,14 +9,13 @@ from typing import Any
 from napari.components import ViewerModel
 from napari.layers import Image
 from qtpy.QtCore import QObject, Signal
-from qtpy.QtOpenGLWidgets import QOpenGLWidget
 from qtpy.QtWidgets import QWidget
 from superqt.utils import qdebounced
 
 from napari_car.cards import ModelCard
 from napari_car.pixels import Array
 from napari_car.widget.divider import Divider
-from napari_car.widget.insertion import insert_unselected
+from napari_car.widget.insertion import Canvases, canvases, insert_unselected, take_away
 from napari_car.widget.job import Job
 from napari_car.widget.region import Region, visible_region
 from napari_car.widget.result import carried
@@ -60,7 +59,7 @@ class Preview(QObject):
     ) -> None:
         super().__init__(parent)
         self._viewer, self._ask = viewer, ask
-        self._canvases: list[QOpenGLWidget] = []
+        self._canvases: Canvases = []
         self._job: Job | None = None
         self._piece: Piece | None = None
         self._shown: Image | None = None
@@ -164,7 +163,7 @@ class Preview(QObject):
             self._shown.scale, self._shown.translate = state["scale"], state["translate"]
         else:
             self._remove_shown()
-            self._shown = Image(pixels, name=NAME, **state | {"metadata": {PREVIEW_KEY: True}})
+            self._shown = Image(pixels, name=NAME, **state | {"multiscale": False, "metadata": {PREVIEW_KEY: True}})
             insert_unselected(layers, self._shown)
         self._divider.show(
             piece.layer,
@@ -180,22 +179,5 @@ class Preview(QObject):
         self._divider.remove()
 
     def _remove_shown(self) -> None:
-        for canvas in self._canvases:
-            # napari frees what a layer holds in OpenGL in whatever context is current: in that of another widget it
-            # would leave drivers such as Mesa's with freed buffers, and the next drawing would end the process.
-            canvas.makeCurrent()
-        layers = self._viewer.layers
-        if self._shown is not None and self._shown in layers:
-            active = layers.selection.active
-            layers.remove(self._shown)
-            if active in layers:
-                layers.selection.active = active
+        take_away(self._viewer.layers, self._shown, self._canvases)
         self._shown = None
-
-
-def canvases(widget: QWidget) -> list[QOpenGLWidget]:
-    """What is drawn by OpenGL in the window that a widget is docked in, or was torn off from."""
-    while widget.parentWidget() is not None:
-        widget = widget.parentWidget()
-    found: list[QOpenGLWidget] = widget.findChildren(QOpenGLWidget)
-    return found

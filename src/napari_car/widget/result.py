@@ -5,22 +5,26 @@ from __future__ import annotations
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from typing import Any
+from weakref import ref
 
 import numpy as np
-from napari.components import ViewerModel
 from napari.layers import Image
 from napari.utils.transforms import Affine
+from napari.viewer import Viewer
 
 from napari_car.pixels import FULL_SCALE, LUMA
-from napari_car.widget.insertion import insert_unselected
+from napari_car.widget.insertion import Canvases, insert_unselected, take_away
 
 RECORD = "napari-car"
 """Key of the record in a layer's metadata."""
 
 NOT_CARRIED = (
-    "name", "metadata", "multiscale", "locked_data_level", "plane", "experimental_clipping_planes", "visible",
+    "name", "metadata", "locked_data_level", "plane", "experimental_clipping_planes", "visible",
 )  # fmt: skip
 """What a layer says of itself that does not hold for another."""
+
+PLACE = ("scale", "translate", "rotate", "shear", "affine", "units", "axis_labels")
+"""Where a layer lies in the world."""
 
 NOT_OF_A_RESIDUAL = ("contrast_limits", "colormap", "gamma", "auto_contrast", "rgb")
 RESIDUAL_SPAN = 0.1
@@ -37,8 +41,6 @@ class Outcome:
         Pixels in the layout of the source, or a list of them where that has several resolution levels.
     residual
         What was changed, see ``change``; None where it was not asked for.
-    corner
-        Where the first pixel lies in the source, px along each axis.
     record
         How it came about.
     code
@@ -47,18 +49,17 @@ class Outcome:
 
     restored: Any
     residual: Any
-    corner: tuple[int, ...]
     record: dict[str, Any]
     code: str
 
 
 @dataclass(frozen=True, eq=False)
 class Shown:
-    """The layers that show an outcome, and the layer that it was made from."""
+    """The layers that show an outcome, and the layer that it was made from, for as long as others keep them."""
 
-    source: Image
-    restored: Image
-    residual: Image | None
+    source: ref[Image]
+    restored: ref[Image]
+    residual: ref[Image] | None
 
 
 def change(pixels: Any, restored: Any, is_rgb: bool) -> Any:
@@ -70,25 +71,42 @@ def change(pixels: Any, restored: Any, is_rgb: bool) -> Any:
     return residual[..., :3] @ LUMA if is_rgb else residual
 
 
-def show_steps(viewer: ViewerModel, layer: Image, outcome: Outcome, last: Shown | None) -> Generator[None, None, Shown]:
+def show_steps(
+    viewer: Viewer, layer: Image, look: dict[str, Any], outcome: Outcome, last: Shown | None, *, canvases: Canvases
+) -> Generator[None, None, Shown]:
     """Show an outcome in the layers of ``last`` if they are there and fit, or else in new ones above their source.
 
     Each step is what napari does at one go: making a layer, uploading its pixels. Between steps its loop may run.
+
+    Parameters
+    ----------
+    viewer, canvases
+        Where it is shown, and what draws there.
+    layer
+        The layer that was restored.
+    look
+        What ``carried`` gave for it when the run began; it may be another by now.
+    outcome
+        What the run made.
+    last
+        What is to be replaced.
     """
-    into = last if last is not None and last.source is layer else None
-    look = carried(layer, outcome.corner) | {"metadata": {**layer.metadata, RECORD: outcome.record}}
-    look |= {"multiscale": layer.multiscale, "name": f"{layer.name} [car]"}
-    restored = yield from _put(viewer, layer, into.restored if into else None, outcome.restored, look)
+    into = last if last is not None and last.source() is layer else None
+    old, old_residual = (into.restored(), into.residual and into.residual()) if into is not None else (None, None)
+    look = look | {"name": f"{layer.name} [car]", "metadata": {**layer.metadata, RECORD: outcome.record}}
+    restored = yield from _put(viewer, layer, old, outcome.restored, look)
     yield
     restored.visible = True
-    residual = None
-    if outcome.residual is not None:
-        yield
-        plain = {key: value for key, value in look.items() if key not in NOT_OF_A_RESIDUAL}
-        plain |= {"name": f"{layer.name} [car residual]", "rgb": False, "colormap": "PiYG"}
-        plain |= {"contrast_limits": (-RESIDUAL_SPAN, RESIDUAL_SPAN)}
-        residual = yield from _put(viewer, layer, into.residual if into else None, outcome.residual, plain)
-    return Shown(layer, restored, residual)
+    if outcome.residual is None:
+        if restored is old:
+            take_away(viewer.layers, old_residual, canvases)
+        return Shown(ref(layer), ref(restored), None)
+    yield
+    plain = {key: value for key, value in look.items() if key not in NOT_OF_A_RESIDUAL}
+    plain |= {"name": f"{layer.name} [car residual]", "rgb": False, "colormap": "PiYG"}
+    plain |= {"contrast_limits": (-RESIDUAL_SPAN, RESIDUAL_SPAN)}
+    residual = yield from _put(viewer, layer, old_residual, outcome.residual, plain)
+    return Shown(ref(layer), ref(restored), ref(residual))
 
 
 def carried(layer: Image, corner: Sequence[float] = (), zoom: Sequence[float] = ()) -> dict[str, Any]:
@@ -113,15 +131,17 @@ def carried(layer: Image, corner: Sequence[float] = (), zoom: Sequence[float] = 
 
 
 def _put(
-    viewer: ViewerModel, source: Image, into: Image | None, data: Any, state: dict[str, Any]
+    viewer: Viewer, source: Image, into: Image | None, data: Any, look: dict[str, Any]
 ) -> Generator[None, None, Image]:
     """Put data into a layer if it is still there and of that shape, or else into a new, hidden one above the source."""
-    if into is not None and into in viewer.layers and into.multiscale == state["multiscale"]:
+    if into is not None and into in viewer.layers and (into.multiscale, into.rgb) == (look["multiscale"], look["rgb"]):
         first = data[0] if into.multiscale else data
         if first.shape == (into.data[0] if into.multiscale else into.data).shape:
-            into.data, into.metadata, into.translate = data, state["metadata"], state["translate"]
+            into.data, into.metadata = data, look["metadata"]
+            for key in PLACE:
+                setattr(into, key, look[key])
             return into
-    layer = Image(data, **state, visible=False)
+    layer = Image(data, **look, visible=False)
     yield
     insert_unselected(viewer.layers, layer, viewer.layers.index(source) + 1 if source in viewer.layers else None)
     return layer

@@ -23,7 +23,7 @@ from napari_car.steps import Steps
 from napari_car.widget.region import Region
 from napari_car.widget.result import Outcome, change
 from napari_car.widget.settings import Settings
-from napari_car.widget.source import Source
+from napari_car.widget.source import Source, as_dask
 
 MAX_TILE, MIN_TILE = 256, 128
 """Sides of the tiles, px: small enough that each is done, and a cancel seen, within a fraction of a second."""
@@ -59,6 +59,12 @@ class Run:
     where: Callable[[], Array] | None = None
     store: Path | None = None
 
+    @property
+    def corner(self) -> tuple[int, ...]:
+        """Where the first pixel of the outcome lies in the source, px along each axis."""
+        leading = self.source.plane if self.is_current_plane else (0,) * len(self.source.plane)
+        return (*leading, 0, 0)
+
     def steps(self) -> Steps[Outcome]:
         """Restore; every step is a tile, or a block of what is larger than memory."""
         source = self.source
@@ -66,12 +72,10 @@ class Run:
         is_lazy = source.is_lazy and not self.is_current_plane
         found: Options = options if diagnosis is None else {**options, "quality": diagnosis}
         pixels, restored = yield from (self._lazy_steps(options) if is_lazy else self._eager_steps(found))
-        corner = source.plane if self.is_current_plane else (0,) * len(source.plane)
         path = str(source.path) if source.path else None
         return Outcome(
             restored,
             change(pixels, restored, source.is_rgb) if self.settings.has_residual else None,
-            (*corner, 0, 0),
             describe_run(options, diagnosis=diagnosis, name=source.name, path=path),
             python_code(
                 source.reading(is_current_plane=self.is_current_plane),
@@ -133,7 +137,7 @@ class Run:
             keywords["strength"] = at_size(options["strength"], source.size_of(level))
             lazy = source.as_pixels(restore_dask(source.as_image(array), **keywords))
             if level == 0 and self.store is not None:
-                lazy = yield from store_steps(lazy, self.store)
+                lazy = as_dask((yield from store_steps(lazy, self.store)))
             pixels.append(array)
             restored.append(lazy)
         return (pixels, restored) if source.is_multiscale else (pixels[0], restored[0])

@@ -119,9 +119,7 @@ class Source:
 
     def lazy_levels(self) -> list[Any]:
         """The resolution levels as dask arrays."""
-        import dask.array as da  # of an extra, and only here where an array is lazy already
-
-        return [level if isinstance(level, da.Array) else da.from_array(level) for level in self.levels]
+        return [as_dask(level) for level in self.levels]
 
     def pyramid(self, pixels: Array) -> Any:
         """Pixels at the resolutions of the layer: every n-th of them, at no memory of their own."""
@@ -164,6 +162,13 @@ class Source:
             return bool(np.array_equal(read_image(self.path).pixels, self.data))
         except CarError:
             return False
+
+
+def as_dask(array: Any) -> Any:
+    """An array that is lazy already, as one of dask."""
+    import dask.array as da  # of an extra, and only needed here
+
+    return array if isinstance(array, da.Array) else da.from_array(array)
 
 
 def is_preview(layer: Layer) -> bool:
