@@ -399,6 +399,22 @@ def test_what_is_closed_is_not_written_to(file: Path, photo: Any) -> None:
     assert done.stdout.startswith("128 x 96 px")
 
 
+def test_ctrl_c_that_an_extension_made_another_error_of_is_one_line(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def load(_: Any) -> None:
+        try:
+            signal.raise_signal(signal.SIGINT)
+        except KeyboardInterrupt:
+            raise ImportError("initialization failed") from None
+
+    monkeypatch.setattr("napari_car.cli.models.run", load)
+    before = signal.getsignal(signal.SIGINT)
+    assert run("models") == 130
+    assert capsys.readouterr().err == "napari-car: stopped\n"
+    assert signal.getsignal(signal.SIGINT) == before
+
+
 def test_ctrl_c_while_the_command_is_loaded_is_one_line() -> None:
     code = """
 import sys

@@ -73,7 +73,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                     sys.stdout.flush()
     except KeyboardInterrupt as stop:
         _say("stopped")
-        return 128 + (stop.args[0] if stop.args else signal.SIGINT)
+        return 128 + (stop.args[0] if stop.args else int(signal.SIGINT))
     except MemoryError:
         _say("the work does not fit into memory")
         return 1
@@ -100,23 +100,30 @@ def _open_closed() -> None:
 
 @contextmanager
 def _stopped_by_signals() -> Iterator[None]:
-    """Let other requests to end do what Ctrl-C does, so that nothing half done is left; the first one counts."""
-    is_main = threading.current_thread() is threading.main_thread()
-    asked = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if is_main and hasattr(signal, name)]
-    numbers = [number for number in asked if signal.getsignal(number) == signal.SIG_DFL]  # nohup has one ignored
+    """Let other requests to end do what Ctrl-C does, so that nothing half done is left; of those the first counts."""
+    is_main = threading.current_thread() is threading.main_thread()  # which alone has to do with signals
+    names = [name for name in ("SIGINT", "SIGTERM", "SIGHUP") if is_main and hasattr(signal, name)]
+    handlers = {number: signal.getsignal(number) for number in (getattr(signal, name) for name in names)}
+    usual = (signal.SIG_DFL, signal.default_int_handler)
+    before = {number: handler for number, handler in handlers.items() if handler in usual}  # nohup has one ignored
+    came: list[int] = []
 
     def stop(number: int, _: object) -> None:
-        for each in numbers:
-            signal.signal(each, signal.SIG_IGN)
-        raise KeyboardInterrupt(number)
+        if not came or number == signal.SIGINT:
+            came.append(number)
+            raise KeyboardInterrupt(number)
 
-    for number in numbers:
+    for number in before:
         signal.signal(number, stop)
     try:
         yield
+    except Exception as error:
+        if came:  # an extension that was being loaded has made another error of it
+            raise KeyboardInterrupt(*came) from error
+        raise
     finally:
-        for number in numbers:
-            signal.signal(number, signal.SIG_DFL)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _has_lost_output() -> bool:
