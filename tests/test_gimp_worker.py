@@ -154,6 +154,36 @@ def test_it_dies_with_its_stdin_at_work(worker: Process, photo: NDArray[np.uint8
     assert time.monotonic() - started < 2
 
 
+FAILING = """
+import napari_car.gimp.worker as worker
+def fail(*_):
+    raise {error}
+worker.{place} = fail
+worker.main()
+"""
+
+
+@pytest.mark.parametrize("place", ["_greet", "read_frame"])
+def test_an_error_that_nobody_foresaw_is_told(place: str) -> None:
+    """Not hidden by what Python says of its thread at stdin when it shuts down."""
+    command = [sys.executable, "-c", FAILING.format(place=place, error="LookupError('what nobody foresaw')")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as worker:
+        assert worker.stdin
+        assert worker.stderr
+        write_frame(worker.stdin, {"do": "greet"})
+        assert worker.wait(30) == 1
+        assert worker.stderr.read().decode().strip().endswith("LookupError: what nobody foresaw")
+
+
+@pytest.mark.parametrize("place", ["_greet", "read_frame"])
+def test_too_little_memory_is_said_in_a_sentence(place: str) -> None:
+    command = [sys.executable, "-c", FAILING.format(place=place, error="MemoryError")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as worker:
+        answer, _ = ask(worker, {"do": "greet"})
+        assert (answer["kind"], "does not fit into memory" in answer["message"]) == ("error", True)
+        worker.kill()
+
+
 def test_what_a_library_prints_breaks_no_frame() -> None:
     code = """
 import sys, napari_car.gimp.worker as worker

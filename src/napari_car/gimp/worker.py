@@ -10,7 +10,9 @@ import logging
 import os
 import sys
 import threading
+import traceback
 from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from queue import SimpleQueue
 from typing import Any, BinaryIO
@@ -29,11 +31,30 @@ from napari_car.version import __version__
 Message = dict[str, Any]
 Answer = tuple[Message, Array | bytes]
 
+TOO_LARGE = "the layer does not fit into memory; a part of it that is selected takes less"
+
 session = cache(open_session)  # one opening for all layers
 
 
 def main() -> int:
-    """Answer frames until stdin ends."""
+    """Answer frames until stdin ends; what nobody foresaw is told on stderr and ends the process."""
+    with _last_words():
+        return _serve()
+
+
+@contextmanager
+def _last_words() -> Iterator[None]:
+    """Tell an error and end at once: Python cannot shut down beside a thread at stdin, and would tell of that alone."""
+    try:
+        yield
+    except BaseException:
+        traceback.print_exc()
+        sys.stderr.flush()
+        os._exit(1)
+
+
+def _serve() -> int:
+    """Answer frames; 1 after one that is none."""
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what a library prints breaks no frame
     requests: SimpleQueue[tuple[Message, bytearray] | ValueError] = SimpleQueue()
@@ -69,6 +90,8 @@ def answer(message: Message, pixels: bytearray) -> Iterator[Answer]:
                 raise InputError(f"the worker is asked to {other!r}; it can greet, find and restore")
     except CarError as error:
         yield {"kind": "error", "message": " ".join(str(error).split())}, b""
+    except MemoryError:
+        yield {"kind": "error", "message": TOO_LARGE}, b""
 
 
 def _greet() -> Message:
@@ -126,13 +149,16 @@ def _window(value: object) -> tuple[int, int, int, int]:
 
 def _listen(stream: BinaryIO, requests: SimpleQueue[tuple[Message, bytearray] | ValueError]) -> None:
     """Take frames as they come, in a thread; the end of the stream is the end of the process."""
-    try:
-        while True:
-            requests.put(read_frame(stream))
-    except ValueError as error:
-        requests.put(error)
-    except EOFError:
-        os._exit(0)  # whatever the other threads are at: nothing that they hold outlives the process
+    with _last_words():
+        try:
+            while True:
+                requests.put(read_frame(stream))
+        except ValueError as error:
+            requests.put(error)
+        except MemoryError:
+            requests.put(ValueError(TOO_LARGE))
+        except EOFError:
+            os._exit(0)  # whatever the other threads are at: nothing that they hold outlives the process
 
 
 class Notices(logging.Handler):
