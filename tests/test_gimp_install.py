@@ -170,6 +170,23 @@ def test_the_doctor_names_each_fault_and_its_cure(profile: Path, monkeypatch: py
     monkeypatch.undo()
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows lets few make symbolic links")
+@pytest.mark.parametrize("is_there", [True, False])
+def test_of_a_folder_elsewhere_the_link_is_removed(
+    is_there: bool, profile: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    elsewhere, folder = tmp_path / "checkout", profile / "plug-ins/napari-car"
+    folder.parent.mkdir(parents=True)
+    folder.symlink_to(elsewhere)
+    if is_there:
+        elsewhere.mkdir()
+        (elsewhere / "napari-car.py").write_text("# of a developer")
+    assert main(["gimp", "uninstall"]) == 0
+    assert capsys.readouterr().out == f"{folder}: removed\n"
+    assert not folder.is_symlink()
+    assert (elsewhere / "napari-car.py").exists() == is_there
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no run bit")
 def test_the_doctor_sees_the_run_bit(profile: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor, "round_trip", lambda interpreter: doctor.__version__)

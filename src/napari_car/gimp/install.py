@@ -74,11 +74,14 @@ def uninstall(profile: Path, *, dry_run: bool = False) -> bool:
         If it cannot be removed.
     """
     folder = folder_in(profile)
-    if not folder.is_dir():
+    if not folder.is_dir() and not folder.is_symlink():
         return False
     if not dry_run:
         try:
-            shutil.rmtree(folder)
+            if folder.is_symlink():  # to a checkout, which stays
+                folder.unlink()
+            else:
+                shutil.rmtree(folder)
         except OSError as error:
             raise FileError(f"the filter cannot be removed: {error.strerror}", folder) from error
     return True
