@@ -180,6 +180,11 @@ def test_each_picture_of_a_mixed_stack_goes_by_its_own(mixed) -> None:
         assert (restored[:2] != mixed[:2]).any((1, 2, 3)).all()
 
 
+def test_a_picture_turned_since_is_restored():
+    turned, reference = np.rot90(compressed(PHOTO, 15)[0]), np.rot90(PHOTO)
+    assert psnr(restore(turned), reference) > psnr(turned, reference) + 0.5
+
+
 def test_a_mixed_stack_is_looked_at_in_steps_that_can_be_cancelled(mixed, monkeypatch) -> None:
     looked = []
 

@@ -11,8 +11,10 @@ from PIL import Image
 from skimage import data
 
 from napari_car.errors import InputError
+from napari_car.jpeg.coding import Coding
 from napari_car.jpeg.dct import block_dct, shifted_dcts
 from napari_car.jpeg.estimate import estimate_jpeg
+from napari_car.jpeg.tables import ijg_table
 
 PICTURE = data.astronaut()
 CAT = data.chelsea()
@@ -61,6 +63,18 @@ def test_subsampling_and_mcu_phase(subsampling, quality):
     assert found.subsampling == subsampling
     size = {"4:4:4": (8, 8), "4:2:2": (8, 16), "4:2:0": (16, 16)}[subsampling]
     assert found.mcu_phase == (-11 % size[0], -3 % size[1])
+
+
+@pytest.mark.parametrize("quarters", [1, 3])
+@pytest.mark.parametrize(("quality", "subsampling", "turned"), [(10, "4:2:0", "4:2:0"), (40, "4:2:2", "4:4:0")])
+def test_a_picture_turned_by_a_quarter(quarters, quality, subsampling, turned):
+    """Tables are not symmetric: as it lies, the first looks like quality 81 and the second like none."""
+    found = estimate_jpeg(np.rot90(compress(PICTURE, quality, subsampling), quarters)[3:, 5:])
+    assert (found.quality, found.grid_phase, found.subsampling) == (quality, (5, 3), turned)
+    assert found.mcu_phase == {"4:2:0": (13, 11), "4:4:0": (13, 3)}[turned]
+    assert found.is_turned
+    luma = np.reshape(Coding.from_estimate(found).tables[0], (8, 8))
+    np.testing.assert_array_equal(luma, ijg_table(quality, "luma").T)
 
 
 @pytest.mark.parametrize("picture", [PICTURE, CAT, PICTURE[:, :, 0], np.full((90, 90), 7, np.uint8)])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -49,6 +49,8 @@ class JpegEstimate:
         How likely it is that quality (to within 2) and phase are right, 0..1.
     last_quality, last_grid_phase
         Of the last compression; those of the dominating one where no other is found.
+    is_turned
+        Whether the picture was turned by a quarter since: rows and columns of the tables have changed places.
     """
 
     quality: int | None
@@ -58,11 +60,24 @@ class JpegEstimate:
     confidence: float
     last_quality: int | None
     last_grid_phase: Phase
+    is_turned: bool = False
 
     @property
     def is_double(self) -> bool:
         """Whether the picture was compressed again, at a better quality, after the dominating compression."""
         return (self.quality, self.grid_phase) != (self.last_quality, self.last_grid_phase)
+
+    @property
+    def back(self) -> JpegEstimate:
+        """The same of a picture whose rows are these columns."""
+        return replace(
+            self,
+            grid_phase=self.grid_phase[::-1],
+            mcu_phase=self.mcu_phase[::-1],
+            subsampling={"4:2:2": "4:4:0", "4:4:0": "4:2:2"}.get(self.subsampling or "", self.subsampling),
+            last_grid_phase=self.last_grid_phase[::-1],
+            is_turned=not self.is_turned,
+        )
 
     @property
     def is_aligned(self) -> bool:
@@ -98,7 +113,8 @@ class _Pass:
 def estimate_jpeg(image: NDArray[Any], *, in_full: bool = True) -> JpegEstimate:
     """Find quality, grid phase and subsampling of the JPEG compression that a picture went through.
 
-    Looks at a bounded number of windows, so that the time hardly grows with the size of the picture.
+    Looks at a bounded number of windows, so that the time hardly grows with the size of the picture. One that
+    was turned by a quarter since is recognised too.
 
     Parameters
     ----------
@@ -137,6 +153,25 @@ def estimate_jpeg(image: NDArray[Any], *, in_full: bool = True) -> JpegEstimate:
     windows = cut_windows(image)
     if min(windows[0].luma.shape) < _MIN_SIZE:
         return _answer(None, None, None, (0, 0), 0.0)
+    main, last, confidence = _passes(windows)
+    turned, is_turned = [window.turned for window in windows], False
+    if main is None or _rank(turned, {main.phase[::-1]}, (main.noise,))[0].total > main.total:
+        found = _passes(turned)
+        is_turned = found[0] is not None
+        if is_turned:
+            windows, (main, last, confidence) = turned, found
+    if main is None:
+        return _answer(None, None, None, (0, 0), confidence)
+    colored = [window.rgb for window in windows if window.rgb is not None]
+    subsampling, mcu_phase = None if colored else "grey", main.phase
+    if colored and in_full:
+        subsampling, mcu_phase = find_subsampling(colored, main.quality, main.phase)
+    answer = _answer(main, last, subsampling, mcu_phase, confidence)
+    return answer.back if is_turned else answer
+
+
+def _passes(windows: Sequence[Window]) -> tuple[_Pass | None, _Pass | None, float]:
+    """The dominating compression and one after it, where they can be told, and how sure that is."""
     sharp, blunt = _grid_signs(windows)
     exact = _rank(windows, {(0, 0), *_minima(sharp)}, (EXACT_NOISE,))
     noisy = _rank(windows, {exact[0].phase, *_minima(blunt)}, _LATER_NOISE)
@@ -144,17 +179,10 @@ def estimate_jpeg(image: NDArray[Any], *, in_full: bool = True) -> JpegEstimate:
     if main is not None:
         last = _finer(exact, main)
         rivals = [found for found in noisy if last is None or found.phase != last.phase]
-    elif exact[0].is_enough:
-        main, last, rivals = exact[0], None, exact
-    else:
-        return _answer(None, None, None, (0, 0), _confidence(-exact[0].total))
-    confidence = _confidence(_margin(main, rivals))
-    if all(window.rgb is None for window in windows):
-        return _answer(main, last, "grey", main.phase, confidence)
-    if not in_full:
-        return _answer(main, last, None, main.phase, confidence)
-    colored = [window.rgb for window in windows if window.rgb is not None]
-    return _answer(main, last, *find_subsampling(colored, main.quality, main.phase), confidence)
+        return main, last, _confidence(_margin(main, rivals))
+    if exact[0].is_enough:
+        return exact[0], None, _confidence(_margin(exact[0], exact))
+    return None, None, _confidence(-exact[0].total)
 
 
 def _answer(
