@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import io
 import struct
+import time
 import tracemalloc
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,7 +15,7 @@ import tifffile
 from PIL import Image
 
 from napari_car.errors import FileError
-from napari_car.files import read_image
+from napari_car.files import Metadata, Picture, read_image, write_image
 
 UNPACKED = 200_000_000
 PACKED = zlib.compress(bytes(UNPACKED), 9)
@@ -86,3 +88,12 @@ def test_a_plain_surface_of_many_pixels_needs_leave() -> None:
         read_image(file.getvalue(), max_pixels=60_000_000)
     with pytest.raises(FileError, match="reading it needs about"):
         read_image(file.getvalue(), max_memory=60_000_000)
+
+
+def test_a_block_of_all_tags_that_there_are_takes_no_time(tmp_path: Path) -> None:
+    tags = b"".join(struct.pack("<HHII", tag, 3, 1, 1) for tag in range(1, 65536))
+    metadata = Metadata(b"II*\0\10\0\0\0" + struct.pack("<H", 65535) + tags + bytes(4))
+    started = time.process_time()
+    for extension in ("tif", "webp", "avif"):
+        write_image(tmp_path / f"a.{extension}", Picture(np.zeros((SIDE, SIDE), np.uint8), metadata))
+    assert time.process_time() - started < 10

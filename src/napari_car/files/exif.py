@@ -18,6 +18,7 @@ PREFIX = b"Exif\x00\x00"
 # Source: TIFF 6.0, section 2: what a file begins with, in the order of its bytes; the types of values
 _ORDERS = {b"II*\x00": "<", b"MM\x00*": ">"}
 _ASCII, _SHORT, _RATIONAL = 2, 3, 5
+_MOST_TAGS = 5461  # in a directory; Source: ITU-T T.81, B.1.1.4: what a segment of a JPEG holds, at 12 bytes each
 _MOST_NAMED = 20  # tags in a warning
 
 
@@ -84,8 +85,10 @@ def writable(tags: Image.Exif) -> Image.Exif:
 
 
 def _drop_odd(directory: MutableMapping[int, Any], group: int | None) -> list[int]:
-    """Remove the tags that Pillow cannot write, alone already, and return which."""
-    lost = []
+    """Remove the tags that Pillow cannot write, alone already, or that are too many, and return which."""
+    lost = list(directory)[_MOST_TAGS:]
+    for tag in lost:
+        del directory[tag]
     for tag in list(directory):
         if tag in (IFD.Exif, IFD.GPSInfo, IFD.Interop):  # places of other directories
             continue
