@@ -38,6 +38,8 @@ LOOKED_AT = 1024
 def restore_dask(array: Any, **options: Unpack[Options]) -> da.Array:
     """Restore a dask array lazily; what is computed equals ``restore`` of the whole bit for bit with int8 models.
 
+    (Where it is ``consistent`` and finer than 8 bits, to the last place.)
+
     Parameters
     ----------
     array

@@ -153,10 +153,11 @@ def estimate_jpeg(image: NDArray[Any], *, in_full: bool = True) -> JpegEstimate:
     windows = cut_windows(image)
     if min(windows[0].luma.shape) < _MIN_SIZE:
         return _answer(None, None, None, (0, 0), 0.0)
-    main, last, confidence = _passes(windows)
+    signs = _grid_signs(windows)
+    main, last, confidence = _passes(windows, signs)
     turned, is_turned = [window.turned for window in windows], False
     if main is None or _rank(turned, {main.phase[::-1]}, (main.noise,))[0].total > main.total:
-        found = _passes(turned)
+        found = _passes(turned, signs.swapaxes(1, 2))
         is_turned = found[0] is not None
         if is_turned:
             windows, (main, last, confidence) = turned, found
@@ -170,9 +171,9 @@ def estimate_jpeg(image: NDArray[Any], *, in_full: bool = True) -> JpegEstimate:
     return answer.back if is_turned else answer
 
 
-def _passes(windows: Sequence[Window]) -> tuple[_Pass | None, _Pass | None, float]:
+def _passes(windows: Sequence[Window], signs: NDArray[np.float64]) -> tuple[_Pass | None, _Pass | None, float]:
     """The dominating compression and one after it, where they can be told, and how sure that is."""
-    sharp, blunt = _grid_signs(windows)
+    sharp, blunt = signs
     exact = _rank(windows, {(0, 0), *_minima(sharp)}, (EXACT_NOISE,))
     noisy = _rank(windows, {exact[0].phase, *_minima(blunt)}, _LATER_NOISE)
     main = next((found for found in noisy if _dominates(found, exact[0])), None)
