@@ -64,6 +64,24 @@ def test_sample_estimate_preview_run_cancel(shown, finish, photo, qtbot) -> None
     assert like(canvas(viewer), restored)
 
 
+def test_of_an_additive_layer_the_preview_and_the_result_are_shown_alone(shown, finish, photo, qtbot) -> None:
+    viewer, dock = shown
+    viewer.layers[0].blending = "additive"
+    restored = restore(photo)
+    dock.preview_button.setChecked(True)
+    finish(dock)
+    qtbot.wait(100)
+    picture = canvas(viewer)
+    assert like(picture[:, :60], photo[:, :60])
+    assert like(picture[:, 68:], restored[:, 68:])
+    dock.preview_button.setChecked(False)
+    dock.run()
+    finish(dock)
+    match_pixels(viewer)
+    qtbot.wait(50)
+    assert like(canvas(viewer), restored)
+
+
 def test_what_is_drawn_after_the_preview_was_left(shown, finish, photo, qtbot) -> None:
     viewer, dock = shown
     for _ in range(2):

@@ -95,3 +95,47 @@ def test_a_source_taken_away_during_its_run_leaves_its_result(open_dock, finish,
     viewer.layers.remove(layer)
     finish(dock)
     assert [each.name for each in viewer.layers] == ["gone [car]"]
+
+
+LOOKS = [
+    {"colormap": "magma", "contrast_limits": (10, 200), "gamma": 0.7},
+    {"colormap": "green", "contrast_limits": (0.1, 0.9), "rotate": 30, "scale": (2, 3), "units": ("um", "um")},
+]
+
+
+def has_the_look_of(shown, layer) -> bool:
+    """Whether a preview looks as its layer does and lies where it lies, with its first pixel on one of the layer's."""
+    corner = layer.world_to_data(shown.data_to_world((0, 0)))
+    return (
+        shown.colormap == layer.colormap
+        and shown.contrast_limits == layer.contrast_limits
+        and (shown.gamma, shown.units) == (layer.gamma, layer.units)
+        and np.allclose(layer.world_to_data(shown.data_to_world((1, 1))), corner + np.array([1, 1]))
+    )
+
+
+def test_the_preview_looks_as_its_layer_does(open_dock, finish, photo) -> None:
+    viewer, dock = open_dock(show=True)
+    layers = [viewer.add_image(photo[..., 0], rgb=False, **LOOKS[0])]
+    layers.append(viewer.add_image((photo[..., 1] / 255).astype(np.float32), rgb=False, **LOOKS[1]))
+    dock.preview_button.setChecked(True)
+    for layer in layers:
+        dock.form.layers.value = layer
+        finish(dock)
+        shown = preview_of(viewer)
+        assert shown.dtype == layer.dtype
+        assert has_the_look_of(shown, layer)
+        layer.colormap, layer.gamma, layer.contrast_limits = "viridis", 1.5, (0.2, 0.8)
+        assert preview_of(viewer) is shown
+        assert has_the_look_of(shown, layer)
+        layer.affine, layer.scale = np.array([[1, 0.2, 3], [0, 1, 9], [0, 0, 1]]), (1, 2)
+        finish(dock)
+        assert has_the_look_of(preview_of(viewer), layer)
+    layers[1].data = photo[..., 1][np.newaxis]
+    finish(dock)
+    assert preview_of(viewer).ndim == 3
+    dock.preview_button.setChecked(False)
+    n_runs = dock.preview.n_runs
+    layers[1].gamma, layers[1].scale = 1, (1, 1, 1)
+    finish(dock)
+    assert (len(viewer.layers), dock.preview.n_runs) == (2, n_runs)

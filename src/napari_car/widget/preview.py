@@ -18,7 +18,7 @@ from napari_car.widget.divider import Divider
 from napari_car.widget.insertion import Canvases, canvases, insert_unselected, take_away
 from napari_car.widget.job import Job
 from napari_car.widget.region import Region, visible_region
-from napari_car.widget.result import carried
+from napari_car.widget.result import PLACE, carried
 from napari_car.widget.run import Run
 from napari_car.widget.source import PREVIEW_KEY
 
@@ -26,6 +26,12 @@ DELAY_MS = 150
 """How long the view must rest before it is restored."""
 
 NAME = "preview [car]"
+
+FOLLOWED = ("contrast_limits", "gamma", "colormap", "interpolation2d")
+"""What the preview takes over from its layer as it changes."""
+
+OPAQUE = {"blending": "translucent_no_depth", "opacity": 1}
+"""Nothing of what lies below is to be added to the preview, least of all its source."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,6 +69,7 @@ class Preview(QObject):
         self._job: Job | None = None
         self._piece: Piece | None = None
         self._shown: Image | None = None
+        self._watched: Image | None = None
         self._divider = Divider(viewer, self._drag)
         self._share = 0.5
         self._is_on = self._is_waiting = False
@@ -94,7 +101,7 @@ class Preview(QObject):
             emitter.disconnect(self.refresh)
         if self._job is not None:
             self._job.cancel()
-        self._clear()
+        self._watch(None)
 
     def refresh(self, event: object = None) -> None:
         """Look anew once the view rests."""
@@ -118,6 +125,7 @@ class Preview(QObject):
         asked = self._ask() if self._is_on else None
         if self._job is not None:
             self._job.cancel()
+        self._watch(asked[0] if asked is not None else None)
         region = visible_region(self._viewer, asked[0], asked[1]) if asked is not None else None
         if asked is None or region is None:
             self._clear()
@@ -158,12 +166,13 @@ class Preview(QObject):
         state = carried(piece.layer, corner, (*leading, *factor))
         pixels = piece.pixels[..., start:, :] if piece.layer.rgb else piece.pixels[..., start:]
         layers = self._viewer.layers
-        if self._shown is not None and self._shown in layers and self._shown.rgb == piece.layer.rgb:
+        if self._shown is not None and self._shown in layers:
             self._shown.data = pixels
             self._shown.scale, self._shown.translate = state["scale"], state["translate"]
         else:
             self._remove_shown()
-            self._shown = Image(pixels, name=NAME, **state | {"multiscale": False, "metadata": {PREVIEW_KEY: True}})
+            state |= OPAQUE | {"name": NAME, "multiscale": False, "metadata": {PREVIEW_KEY: True}}
+            self._shown = Image(pixels, **state)
             insert_unselected(layers, self._shown)
         self._divider.show(
             piece.layer,
@@ -171,6 +180,36 @@ class Preview(QObject):
             window.top * factor[0] - 0.5,
             window.bottom * factor[0] - 0.5,
         )
+
+    def _watch(self, layer: Image | None) -> None:
+        """Be of this layer from now on; nothing that was of another stays."""
+        if layer is self._watched:
+            return
+        self._clear()
+        if self._watched is not None:
+            for emitter, follow in self._told_by(self._watched):
+                emitter.disconnect(follow)
+        self._watched = layer
+        if layer is not None:
+            for emitter, follow in self._told_by(layer):
+                emitter.connect(follow)
+
+    def _told_by(self, layer: Image) -> list[tuple[Any, Callable[..., None]]]:
+        """What tells of changes of a layer, and what is then done."""
+        looks = [(getattr(layer.events, name), self._follow) for name in FOLLOWED]
+        return looks + [(getattr(layer.events, name), self._renew) for name in ("data", *PLACE)]
+
+    def _follow(self, event: Any) -> None:
+        """Look as the layer does."""
+        if self._shown is not None:
+            setattr(self._shown, event.type, getattr(self._watched, event.type))
+
+    def _renew(self, event: object = None) -> None:
+        """Begin anew, where the layer lies elsewhere or holds something else."""
+        if self._job is not None:
+            self._job.cancel()
+        self._clear()
+        self.refresh()
 
     def _clear(self) -> None:
         """Take the layers of the preview away."""

@@ -26,6 +26,9 @@ NOT_CARRIED = (
 PLACE = ("scale", "translate", "rotate", "shear", "affine", "units", "axis_labels")
 """Where a layer lies in the world."""
 
+COVERING = ("translucent", "translucent_no_depth", "opaque")
+"""Blendings that leave nothing to be seen of what lies below."""
+
 NOT_OF_A_RESIDUAL = ("contrast_limits", "colormap", "gamma", "auto_contrast", "rgb")
 RESIDUAL_SPAN = 0.1
 """Change, as a share of white, from which a residual layer shows full colour."""
@@ -97,6 +100,8 @@ def show_steps(
     restored = yield from _put(viewer, layer, old, outcome.restored, look)
     yield
     restored.visible = True
+    if restored is not old and _shines_through(layer) and np.array_equal(restored.extent.data, layer.extent.data):
+        layer.visible = False
     if outcome.residual is None:
         if restored is old:
             take_away(viewer.layers, old_residual, canvases)
@@ -128,6 +133,11 @@ def carried(layer: Image, corner: Sequence[float] = (), zoom: Sequence[float] = 
     if len(zoom):
         state["scale"] = layer.scale * np.asarray(zoom)
     return state
+
+
+def _shines_through(layer: Image) -> bool:
+    """Whether what is drawn as this layer is, above it, is added to it or mixed with it."""
+    return layer.opacity < 1 or layer.blending not in COVERING
 
 
 def _put(
