@@ -13,7 +13,7 @@ from PIL import Image
 from qtpy.QtWidgets import QApplication, QFileDialog
 
 from napari_car import lazy, read_jpeg, restore
-from napari_car.widget.form import CURRENT, MANUAL, STORED, UPDATE
+from napari_car.widget.form import CURRENT, EVERY, MANUAL, STORED, UPDATE
 
 
 def run(dock, finish) -> None:
@@ -41,18 +41,31 @@ def test_result_is_that_of_restore_and_nothing_is_lost(open_dock, finish, photo)
         blending="additive",
         metadata={"mine": 1},
     )
+    kept = layer.as_layer_data_tuple()[1]
     run(dock, finish)
     assert [each.name for each in viewer.layers] == ["photo", "photo [car]"]
     result = viewer.layers[1]
     np.testing.assert_array_equal(result.data, restore(photo))
     assert (result.data != photo).any()
     np.testing.assert_array_equal(layer.data, before)
-    kept = layer.as_layer_data_tuple()[1]
     found = result.as_layer_data_tuple()[1]
     for key in kept.keys() - {"name", "metadata"}:
         np.testing.assert_equal(found[key], kept[key], err_msg=key)
     assert result.metadata["mine"] == 1
     assert "napari-car" not in layer.metadata
+
+
+@pytest.mark.parametrize("look", [{"blending": "additive"}, {"opacity": 0.5}, {}], ids=["added", "mixed", "covered"])
+def test_what_would_shine_through_its_result_is_hidden(open_dock, finish, photo, look) -> None:
+    viewer, dock = open_dock()
+    layer = viewer.add_image(np.stack([photo] * 2), rgb=True, **look)
+    dock.form.planes.setCurrentText(CURRENT)
+    run(dock, finish)
+    assert layer.visible  # for its other planes
+    dock.form.planes.setCurrentText(EVERY)
+    run(dock, finish)
+    assert layer.visible == (look == {})
+    assert viewer.layers[1].visible
 
 
 def test_a_grey_layer_keeps_its_look(open_dock, finish, photo) -> None:
@@ -224,6 +237,27 @@ def test_labels_and_shapes_say_where(open_dock, finish, photo) -> None:
         result = next(layer for layer in viewer.layers if layer.name.endswith("[car]"))
         np.testing.assert_array_equal(result.data, expected, err_msg=where.name)
         viewer.layers.remove(result)
+
+
+@pytest.mark.parametrize("kind", ["labels", "shapes"])
+def test_labels_and_shapes_with_planes_of_their_own(open_dock, finish, photo, kind) -> None:
+    viewer, dock = open_dock()
+    stack = np.stack([photo, photo[::-1]])
+    viewer.add_image(stack, rgb=True)
+    inside = np.zeros(stack.shape[:3], bool)
+    inside[0, 16:48, 32:96] = inside[1, 5:20, 7:30] = True
+    corners = [[[0, 16, 32], [0, 16, 95], [0, 47, 95], [0, 47, 32]], [[1, 5, 7], [1, 5, 29], [1, 19, 29], [1, 19, 7]]]
+    is_drawn = kind == "shapes"
+    dock.form.maps.value = viewer.add_shapes(corners) if is_drawn else viewer.add_labels(inside.astype(int))
+    run(dock, finish)
+    assert "choose the plane shown" in dock.status.text()
+    assert len(viewer.layers) == 2
+    dock.form.planes.setCurrentText(CURRENT)
+    for plane in (0, 1):
+        viewer.dims.set_current_step(0, plane)
+        run(dock, finish)
+        expected = restore(stack[plane], strength=inside[plane].astype(np.float32))
+        np.testing.assert_array_equal(viewer.layers[1].data[0], expected)
 
 
 def test_consistent_with_the_file(open_dock, finish, photo_path, photo) -> None:

@@ -34,7 +34,7 @@ from napari_car.widget.preview import Preview
 from napari_car.widget.result import Outcome, Shown, carried, show_steps
 from napari_car.widget.run import Run, diagnose_steps
 from napari_car.widget.source import Source
-from napari_car.widget.where import where_map
+from napari_car.widget.where import Where
 
 COPY_TIP = "Code for the last run; in a process of its own it gives the same pixels"
 SETTLE_MS = 50
@@ -229,7 +229,7 @@ class RestoreDock(QWidget):
     def _planned(self, layer: Image, store: Path | None = None) -> Run:
         """What a run of the layer would do now."""
         form = self.form
-        where = None if form.map is None else where_map(form.map, layer, self._viewer)
+        where = None if form.map is None else Where.of(form.map, layer, self._viewer)
         source = Source.of(layer, self._viewer)
         return Run(source, form.settings, self._diagnosis, form.is_current_plane, where, store)
 

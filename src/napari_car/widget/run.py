@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ import numpy as np
 
 from napari_car.cards import ModelCard, load_card
 from napari_car.diagnosis import Diagnosis, diagnose
-from napari_car.errors import CarError
+from napari_car.errors import CarError, InputError
 from napari_car.jpeg.header import JpegInfo, read_jpeg
 from napari_car.lazy import restore_dask, store_steps
 from napari_car.pixels import Array
@@ -24,6 +23,7 @@ from napari_car.widget.region import Region
 from napari_car.widget.result import Outcome, change
 from napari_car.widget.settings import Settings
 from napari_car.widget.source import Source, as_dask
+from napari_car.widget.where import Where
 
 MAX_TILE, MIN_TILE = 256, 128
 """Sides of the tiles, px: small enough that each is done, and a cancel seen, within a fraction of a second."""
@@ -47,7 +47,7 @@ class Run:
     is_current_plane
         Whether only the plane that is shown is restored.
     where
-        Makes the map of where to restore, shape (H, W), 0..1; everywhere for None.
+        Where to restore; everywhere for None.
     store
         Folder of the Zarr store that a result larger than memory is computed into; when shown for None.
     """
@@ -56,7 +56,7 @@ class Run:
     settings: Settings
     diagnosis: Diagnosis | None
     is_current_plane: bool = False
-    where: Callable[[], Array] | None = None
+    where: Where | None = None
     store: Path | None = None
 
     @property
@@ -68,6 +68,11 @@ class Run:
     def steps(self) -> Steps[Outcome]:
         """Restore; every step is a tile, or a block of what is larger than memory."""
         source = self.source
+        if self.where is not None and self.where.has_planes and source.is_stack and not self.is_current_plane:
+            raise InputError(
+                "the labels or shapes have planes of their own, and every plane is to be restored; "
+                "choose the plane shown, or labels or shapes of two dimensions"
+            )
         diagnosis, options = yield from self._options()
         is_lazy = source.is_lazy and not self.is_current_plane
         found: Options = options if diagnosis is None else {**options, "quality": diagnosis}
@@ -112,7 +117,7 @@ class Run:
         return diagnosis, {
             "session": session,
             "quality": quality,
-            "strength": settings.strength if self.where is None else np.float32(settings.strength) * self.where(),
+            "strength": settings.strength if self.where is None else np.float32(settings.strength) * self.where.draw(),
             "luma": settings.luma,
             "chroma": settings.chroma,
             "consistent": settings.is_consistent,

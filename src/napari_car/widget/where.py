@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 from napari.components import ViewerModel
@@ -14,20 +15,45 @@ from napari_car.pixels import Array
 from napari_car.widget.divider import plane_affine
 
 
-def where_map(layer: Labels | Shapes, image: Image, viewer: ViewerModel) -> Callable[[], Array]:
-    """Look at a layer, on the GUI thread; give what makes its map on the grid of ``image``: 1 inside, 0 outside."""
-    finest = image.data[0] if image.multiscale else image.data
-    height, width = finest.shape[image.ndim - 2 : image.ndim]
-    if isinstance(layer, Shapes):
-        to_image = _compose(plane_affine(image).inverse, plane_affine(layer))
-        outlines = [to_image(np.asarray(outline)[:, -2:]) for outline in layer.data]
-        kinds = list(layer.shape_type)
-        return lambda: _drawn(outlines, kinds, (height, width))
-    pixels = layer.data[0] if layer.multiscale else layer.data
-    point = np.asarray(layer.world_to_data(viewer.dims.point))[: layer.ndim - 2]
-    plane = tuple(int(i) for i in np.clip(np.rint(point), 0, np.array(pixels.shape[:-2], int) - 1))
-    to_labels = _compose(plane_affine(layer).inverse, plane_affine(image))
-    return lambda: _sampled(np.asarray(pixels[plane]) > 0, to_labels, (height, width))
+@dataclass(frozen=True, eq=False)
+class Where:
+    """A layer of labels or shapes as it was when it was looked at.
+
+    Parameters
+    ----------
+    has_planes
+        Whether it says something else of other planes than that which is shown.
+    draw
+        Makes its map on the grid of the image, for the plane that is shown: 1 inside, 0 outside.
+    """
+
+    has_planes: bool
+    draw: Callable[[], Array]
+
+    @classmethod
+    def of(cls, layer: Labels | Shapes, image: Image, viewer: ViewerModel) -> Where:
+        """Look at a layer, on the GUI thread."""
+        finest = image.data[0] if image.multiscale else image.data
+        height, width = finest.shape[image.ndim - 2 : image.ndim]
+        point = np.rint(layer.world_to_data(viewer.dims.point))[: layer.ndim - 2].astype(int)
+        if isinstance(layer, Shapes):
+            to_image = _compose(plane_affine(image).inverse, plane_affine(layer))
+            found = [(kind, np.asarray(corners)) for kind, corners in zip(layer.shape_type, layer.data, strict=True)]
+            here = [(kind, corners) for kind, corners in found if _reaches(corners[:, :-2], point)]
+            kinds, outlines = [kind for kind, _ in here], [to_image(corners[:, -2:]) for _, corners in here]
+            return cls(layer.ndim > 2, lambda: _drawn(outlines, kinds, (height, width)))
+        pixels = layer.data[0] if layer.multiscale else layer.data
+        leading = np.array(pixels.shape[:-2], int)
+        plane = tuple(map(int, np.clip(point, 0, leading - 1)))
+        to_labels = _compose(plane_affine(layer).inverse, plane_affine(image))
+        return cls(
+            bool((leading > 1).any()), lambda: _sampled(np.asarray(pixels[plane]) > 0, to_labels, (height, width))
+        )
+
+
+def _reaches(leading: Array, point: Array) -> bool:
+    """Whether corners of these leading coordinates enclose a plane: napari shows a shape on all that it spans."""
+    return bool(((np.rint(leading.min(0)) <= point) & (point <= np.rint(leading.max(0)))).all())
 
 
 def _compose(second: Affine, first: Affine) -> Affine:
