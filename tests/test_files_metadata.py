@@ -275,6 +275,44 @@ def test_strip_keeps_what_the_look_depends_on():
     assert picture(np.uint8, 3, 1).metadata.strip() == Metadata(icc=SRGB)
 
 
+LONG = 2**20  # bytes, unpacked: Pillow's PngImagePlugin.MAX_TEXT_CHUNK
+
+
+@pytest.mark.parametrize("size", [LONG - 1, LONG, LONG + 600_000])
+def test_a_png_is_not_given_more_than_it_is_read_with(tmp_path, caplog, size):
+    icc = SRGB + bytes(size - len(SRGB))
+    metadata = Metadata(icc=icc, iptc=IPTC + bytes(size // 2), comment="a remark")
+    path = write_image(tmp_path / "a.png", Picture(np.zeros((4, 4, 3), np.uint8), metadata))
+    read = read_image(path).metadata
+    assert read.icc == (icc if size < LONG else b"")
+    assert (read.iptc, read.comment) == (b"", "a remark")
+    said = [record.getMessage() for record in caplog.records]
+    assert [sentence[:12] for sentence in said] == ["left out the"] * (1 + (size >= LONG))
+
+
+@pytest.mark.parametrize("where", ["before", "after"])
+@pytest.mark.parametrize("size", [2 * LONG, 900_000])
+@pytest.mark.parametrize("kind", [b"zTXt", b"iTXt"])
+def test_a_png_with_texts_that_are_too_long_is_read_without_them(caplog, kind, size, where):
+    between = b"\0\0" if kind == b"zTXt" else b"\0\1\0\0\0"
+    packed = zlib.compress(b"a" * size, 9)
+    texts = [chunk(kind, b"%d" % i + between + packed) for i in range(1 if size > LONG else 80)]
+    file = png_with(COLOUR[0], (b"iCCP", b"name\0\0" + zlib.compress(SRGB)))
+    at = 33 if where == "before" else len(file) - 12
+    read = read_image(file[:at] + b"".join(texts) + file[at:])
+    assert read.pixels[0, 0].tolist() == [9, 99, 199]
+    assert read.metadata == Metadata(icc=SRGB, colour=COLOUR[:1])
+    said = [record.getMessage() for record in caplog.records]
+    assert said == ["left out the texts of the PNG, or its profile: they are longer than is read"]
+
+
+def test_a_png_with_a_profile_that_is_too_long_is_read_without_it(caplog):
+    read = read_image(png_with((b"iCCP", b"name\0\0" + zlib.compress(SRGB + bytes(LONG)))))
+    assert read.pixels[0, 0].tolist() == [9, 99, 199]
+    assert read.metadata == Metadata()
+    assert "longer than is read" in caplog.text
+
+
 def test_iptc_of_imagemagick_and_photoshop_is_found(tmp_path):
     resource = b"8BIM\x03\xed\0\0\0\0\0\x02ab" + b"8BIM\x04\x04\0\0" + struct.pack(">I", len(IPTC)) + IPTC
     from PIL import PngImagePlugin

@@ -164,6 +164,8 @@ def _is_srgb(metadata: Metadata) -> bool:
 def save_options(metadata: Metadata, format_name: str, channels: int) -> dict[str, Any]:
     """Return the keywords that make Pillow write the metadata, as far as the format can hold it."""
     icc = fitting_icc(metadata, channels)
+    if format_name == "PNG" and _is_too_long("colour profile", icc):
+        icc = b""
     match format_name:
         case "JPEG":
             return _jpeg_options(metadata, icc)
@@ -215,11 +217,19 @@ def _png_text(metadata: Metadata) -> PngImagePlugin.PngInfo:
         chunks.add_itxt(_PNG_XMP, metadata.xmp.decode("utf-8", "replace"))
     if metadata.comment:
         chunks.add_text("Comment", metadata.comment)
-    if metadata.iptc:
-        chunks.add_text(_PNG_IPTC, to_hex(metadata.iptc), zip=True)
+    if metadata.iptc and not _is_too_long("IPTC", iptc := to_hex(metadata.iptc)):
+        chunks.add_text(_PNG_IPTC, iptc, zip=True)
     for keyword, value in metadata.text:
         chunks.add_text(keyword, value)
     return chunks
+
+
+def _is_too_long(what: str, block: bytes | str) -> bool:
+    """Whether a PNG with that block, compressed, could not be read; with a warning."""
+    is_too_long = len(block) >= PngImagePlugin.MAX_TEXT_CHUNK
+    if is_too_long:
+        _log.warning("left out the %s of %d bytes: longer than a PNG is read with", what, len(block))
+    return is_too_long
 
 
 def _as_bytes(value: Any) -> bytes:

@@ -5,6 +5,7 @@ Source: W3C Portable Network Graphics (PNG) Specification, Third Edition; clause
 
 from __future__ import annotations
 
+import io
 import os
 import struct
 import zlib
@@ -47,6 +48,27 @@ def colour_chunks(stream: IO[bytes]) -> tuple[tuple[bytes, bytes], ...]:
             found.setdefault(kind, body)
         stream.seek(size - len(body) + 4, os.SEEK_CUR)
     return tuple(found.items())
+
+
+def without_texts(stream: IO[bytes], longest: int) -> IO[bytes]:
+    """Return a PNG without its texts, and without its profile where that unpacks to the longest or more."""
+    stream.seek(0)
+    short = io.BytesIO()
+    short.write(_SIGNATURE)
+    for kind, body in _chunks(stream.read()):
+        is_long = kind == b"iCCP" and _unpacked_size(body, longest) == longest
+        if kind not in (b"tEXt", b"zTXt", b"iTXt") and not is_long:
+            _put(short, kind, body)
+    short.seek(0)
+    return short
+
+
+def _unpacked_size(profile: bytes, most: int) -> int:
+    """Size of what an iCCP chunk (11.3.2.3: name, method, profile) unpacks to, which is not done beyond a limit."""
+    try:
+        return len(zlib.decompressobj().decompress(profile.partition(b"\0")[2][1:], most))
+    except zlib.error:
+        return 0
 
 
 def is_deep(stream: IO[bytes]) -> bool:

@@ -14,7 +14,7 @@ from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, PngImagePlugin, UnidentifiedImageError
 
 from napari_car.errors import CarError, FileError
 from napari_car.files import png
@@ -138,6 +138,17 @@ def _read(stream: IO[bytes], max_pixels: int, max_memory: int | None) -> Picture
     """Read an image from an open file."""
     if is_tiff(stream):
         return read_tiff(stream, max_pixels, max_memory)
+    try:
+        return _read_other(stream, max_pixels, max_memory)
+    except ValueError as error:
+        if "MAX_TEXT" not in str(error):  # the names of Pillow's limits
+            raise
+    _log.warning("left out the texts of the PNG, or its profile: they are longer than is read")
+    return _read_other(png.without_texts(stream, PngImagePlugin.MAX_TEXT_CHUNK), max_pixels, max_memory)
+
+
+def _read_other(stream: IO[bytes], max_pixels: int, max_memory: int | None) -> Picture:
+    """Read an image that is no TIFF."""
     image = open_image(stream, max_pixels, max_memory)
     # MPO: a JPEG with further pictures behind it, as telephones write
     kind = "JPEG" if image.format == "MPO" else str(image.format)
