@@ -466,6 +466,18 @@ def test_a_jpeg_has_the_resolution_that_it_states(tmp_path, unit, density, exif,
     assert (read_image(path).metadata.exif == exif) == (dpi is None or unit == 0)
 
 
+def test_every_comment_of_a_jpeg_is_kept_without_the_end_of_a_c_string(tmp_path):
+    stream = io.BytesIO()
+    Image.new("RGB", (4, 4)).save(stream, "JPEG", comment=b"last \xe9\0\0")
+    file = stream.getvalue()
+    first = "größer\0".encode()
+    read = read_image(file[:2] + b"\xff\xfe" + struct.pack(">H", len(first) + 2) + first + file[2:])
+    assert read.metadata.comment == "größer\nlast é"
+    for extension in ("jpg", "png"):
+        path = write_image(tmp_path / f"a.{extension}", read)
+        assert read_image(path).metadata.comment == "größer\nlast é"
+
+
 def test_a_damaged_block_does_not_keep_the_rest_from_being_read():
     stream = io.BytesIO()
     Image.new("RGB", (4, 4)).save(stream, "JPEG", exif=b"Exif\0\0garbage", comment=b"still \xe9 here")

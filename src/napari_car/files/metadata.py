@@ -101,7 +101,8 @@ def metadata_of(image: Image.Image) -> Metadata:
     info = image.info
     text = {k: str(v) for k, v in getattr(image, "text", {}).items()}
     iptc = iptc_within(from_hex(text.pop(_PNG_IPTC, ""))) or info.get("photoshop", {}).get(IPTC_RESOURCE, b"")
-    comment = text.pop("Comment", None) or info.get("comment", "")
+    comments = [body for kind, body in getattr(image, "applist", ()) if kind == "COM"]  # a JPEG's; info has the last
+    comments = comments or [text.pop("Comment", None) or info.get("comment", "")]
     text.pop(_PNG_XMP, None)
     exif = from_hex(text.pop(_PNG_EXIF, "")) or info.get("exif", b"")
     metadata = Metadata(
@@ -109,7 +110,7 @@ def metadata_of(image: Image.Image) -> Metadata:
         icc=info.get("icc_profile") or b"",
         xmp=_as_bytes(info.get("xmp", b"")),
         iptc=iptc if isinstance(iptc, bytes) else b"",
-        comment=_as_text(comment),
+        comment="\n".join(filter(None, map(_as_text, comments))),
         text=tuple(text.items()),
     )
     dpi = _jfif_dpi(info) if image.format in ("JPEG", "MPO") else info.get("dpi")
@@ -237,10 +238,10 @@ def _as_bytes(value: Any) -> bytes:
 
 
 def _as_text(value: Any) -> str:
-    """Return a comment as text; JPEG and GIF leave its encoding open."""
+    """Return a comment as text; JPEG and GIF leave its encoding open, and some end it as C does."""
     if isinstance(value, str):
-        return value
+        return value.rstrip("\0")
     try:
-        return bytes(value).decode()
+        return bytes(value).rstrip(b"\0").decode()
     except UnicodeDecodeError:
-        return bytes(value).decode("latin-1")
+        return bytes(value).rstrip(b"\0").decode("latin-1")
