@@ -800,6 +800,17 @@ def test_a_jpeg_of_endless_scans_is_refused():
     scan = jpeg[jpeg.rindex(b"\xff\xda") : -2]
     with pytest.raises(FileError, match="scans; a JPEG may have 200"):
         read_image(jpeg[:-2] + scan * 200 + jpeg[-2:])
+    thumbnail = b"\xff\xe1\0\x08abcd\xff\xd9"  # whose end is not that of the picture
+    with pytest.raises(FileError, match="scans; a JPEG may have 200"):
+        read_image(jpeg[:2] + thumbnail + jpeg[2:-2] + scan * 200 + jpeg[-2:])
+    with pytest.raises(FileError, match="segments before its picture ends"):
+        read_image(jpeg[:-2] + b"\xff\xfe\0\4\xff\xda" * 100_000 + jpeg[-2:])
+
+
+def test_what_is_behind_a_jpeg_has_no_scans():
+    jpeg = encoded(photo(), "JPEG", comment=b"\xff\xda" * 300)  # nor has what is within a segment
+    picture = read_image(jpeg + b"video" * 10 + b"\xff\xda\xff\xd9" * 300)
+    np.testing.assert_array_equal(picture.pixels, np.asarray(Image.open(io.BytesIO(jpeg))))
 
 
 def test_a_claim_that_the_bytes_cannot_hold_is_refused_before_memory_is_taken():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import logging
 import os
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,6 +23,9 @@ READABLE = ("JPEG", "PNG", "TIFF", "WEBP", "AVIF", "GIF", "BMP", "PPM")
 # deflate yields at most 1032 bytes a byte (RFC 1951), hence 8256 pixels of one bit; a JPEG less
 _PIXELS_PER_BYTE = 8256
 _MAX_SCANS = 200  # encoders write about ten a picture; a thumbnail and further pictures may add theirs
+# Source: ITU-T T.81, table B.1, and B.1.1.5: neither bytes of coded data nor the restart markers in it
+_SCAN, _END, _MARKER = b"\xff\xda", b"\xff\xd9", re.compile(rb"\xff[^\x00\xff\xd0-\xd8]")
+_MAX_SEGMENTS = 100_000  # which take a tenth of a second
 _limit_lock = threading.RLock()
 _stderr_lock = threading.Lock()
 
@@ -83,10 +87,27 @@ def _check_scans(stream: IO[bytes]) -> None:
     """Refuse a JPEG whose scans, each over all pixels, would take for ever."""
     here = stream.tell()
     stream.seek(0)
-    n_scans = stream.read().count(b"\xff\xda")  # Source: ITU-T T.81, B.1.1.3: the start-of-scan marker
+    file = stream.read()
     stream.seek(here)
-    if n_scans > _MAX_SCANS:
+    # What is behind the picture, such as the video of a telephone, has such bytes too; looking closer is slow
+    if file.count(_SCAN) > _MAX_SCANS and (n_scans := _count_scans(file)) > _MAX_SCANS:
         raise FileError(f"has {n_scans} scans; a JPEG may have {_MAX_SCANS}")
+
+
+def _count_scans(file: bytes) -> int:
+    """Number of scans of the first picture in a JPEG file."""
+    # Source: ITU-T T.81, B.1.1.2 and B.1.1.4: two bytes of length follow a marker; those below C0 are reserved, and
+    # libjpeg looks for the next one right behind them
+    n_scans, position = 0, 2
+    for _ in range(_MAX_SEGMENTS):
+        found = _MARKER.search(file, position)
+        if found is None or found[0] == _END:
+            return n_scans
+        n_scans += found[0] == _SCAN
+        position = found.end()
+        if found[0] >= b"\xff\xc0":
+            position += max(2, int.from_bytes(file[position : position + 2]))
+    raise FileError(f"has more than {_MAX_SEGMENTS} segments before its picture ends")
 
 
 def plain(image: Image.Image) -> Image.Image:
