@@ -7,6 +7,7 @@ from pathlib import Path
 
 from napari_car.errors import InputError
 from napari_car.steps import count_cores
+from napari_car.train.keys import OPTIONS
 from napari_car.train.recipe import Recipe, read_recipe, shorten
 
 EXAMPLES = """\
@@ -16,8 +17,8 @@ examples:
   napari-car train --recipe models/car-l/recipe.toml --shipped fourth --images-dir pictures --outputs-dir runs/car-l
   napari-car train --arch FastARCNN --jpeg-quality 10 --images-dir pictures --outputs-dir runs/q10"""
 
-NETWORKS = ("ARCNN", "CarNet", "FastARCNN")
-"""The names in ``networks.ARCHITECTURES``, which cannot be asked without torch."""
+NETWORKS = tuple(OPTIONS)
+"""What can be trained."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -58,7 +59,8 @@ def run(options: argparse.Namespace) -> int:
             recipe, options.images_dir, options.outputs_dir,
             device=options.device, threads=min(options.threads, count_cores()), workers=options.workers,
         )  # fmt: skip
-        draw_curve(path.with_suffix(".csv"), path.with_suffix(".png"))
+        if (log := path.with_suffix(".csv")).exists():  # weights from elsewhere have none
+            draw_curve(log, path.with_suffix(".png"))
         print(path)
     return 0
 

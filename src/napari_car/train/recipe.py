@@ -9,6 +9,7 @@ from typing import Any
 
 from napari_car.errors import FileError, InputError
 from napari_car.train.degradation import Degradation
+from napari_car.train.keys import KEYS, OPTIONS, check
 
 
 @dataclass(frozen=True)
@@ -84,12 +85,16 @@ class Recipe:
         return "all" if self.quality is None else f"q{self.quality}"
 
     def __post_init__(self) -> None:
+        check({f.name: getattr(self, f.name) for f in fields(self)}, KEYS)
+        check(self.options, OPTIONS[self.arch], f"option of {self.arch}")
         if self.minutes is None and self.epochs is None:
             raise InputError("a recipe needs a budget: minutes, epochs or both")
-        if self.optimizer not in ("muon", "adam"):
-            raise InputError(f"optimizer is {self.optimizer!r}; it is one of 'muon', 'adam'")
-        if self.loss not in ("mse", "relative"):
-            raise InputError(f"loss is {self.loss!r}; it is one of 'mse', 'relative'")
+        side = {"CarNet": 16, "FastARCNN": 2}.get(self.arch, 1)
+        if self.patch % side:
+            raise InputError(f"patch is {self.patch}; {self.arch} takes multiples of {side} px")
+        widths, blocks = (len(self.options.get(key, ["the only one"])) for key in ("widths", "blocks"))
+        if blocks != 2 * widths - 1:
+            raise InputError(f"blocks has {blocks} numbers; it needs {2 * widths - 1} where widths has {widths}")
 
 
 def read_recipe(path: Path) -> list[Recipe]:
@@ -98,18 +103,29 @@ def read_recipe(path: Path) -> list[Recipe]:
     Raises
     ------
     FileError
-        If the file is not there, not TOML, or holds a key that no recipe has.
+        If the file is not there or not TOML.
+    InputError
+        If it holds what no recipe has, no weights, or several of one name, which would be one checkpoint.
     """
     try:
         common = tomllib.loads(path.read_text("utf-8"))
     except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise FileError(f"is no recipe that can be read: {error}", path) from error
     tables = common.pop("weights", [{}])
-    known = {f.name for f in fields(Recipe)}
-    for key in [*common, *(key for table in tables for key in table)]:
-        if key not in known:
-            raise FileError(f"has an unknown key {key!r}; known are {', '.join(sorted(known))}", path)
-    return [Recipe(**common | table) for table in tables]
+    try:
+        if not (isinstance(tables, list) and tables and all(isinstance(table, dict) for table in tables)):
+            raise InputError(f"weights is {tables!r}; it must be one [[weights]] table or more")
+        for table in tables:
+            check(common | table, KEYS)
+        recipes = [Recipe(**common | table) for table in tables]
+        names = [recipe.name for recipe in recipes]
+        if twice := [name for name in names if names.count(name) > 1]:
+            raise InputError(
+                f"{len(twice)} [[weights]] are named {', '.join(sorted(set(twice)))}; label tells them apart"
+            )
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+    return recipes
 
 
 def degradation(recipe: Recipe) -> Degradation:
