@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import csv
+import json
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -25,12 +28,14 @@ torch = pytest.importorskip("torch", reason="needs the train extra")
 pytest.importorskip("onnx", reason="needs the train extra")
 pytest.importorskip("safetensors", reason="needs the train extra")
 
+from safetensors.torch import save_file  # noqa: E402
+
 from napari_car.train import checkpoint  # noqa: E402
 from napari_car.train.degradation import Degradation, condition  # noqa: E402
 from napari_car.train.export import export, final_checkpoints  # noqa: E402
 from napari_car.train.fit import _loss, _Run, fit  # noqa: E402
 from napari_car.train.networks import build, residual_scale  # noqa: E402
-from napari_car.train.pool import Patches  # noqa: E402
+from napari_car.train.pool import Patches, find_pictures, split  # noqa: E402
 from napari_car.train.recipe import Recipe, read_recipe  # noqa: E402
 from napari_car.train.shipped import unpack  # noqa: E402
 
@@ -176,6 +181,94 @@ def test_a_killed_run_continues_from_its_checkpoint(
     assert not steps  # a finished run is left as it is
 
 
+SMALL = Recipe("FastARCNN", quality=10, epochs=1, patch=16, batch=6)
+
+
+def test_a_checkpoint_of_another_recipe_is_refused(images: Path, tmp_path: Path) -> None:
+    path = fit(SMALL, images, tmp_path, device="cpu", workers=0)
+    before = path.read_bytes()
+    for key, value in {"lr": 0.02, "seed": 4, "optimizer": "adam", "arch": "ARCNN", "batch": 3, "clean": 0.5}.items():
+        with pytest.raises(InputError, match=f"{path} was trained with {key} = .*; train by that in another folder"):
+            fit(replace(SMALL, **{key: value}), images, tmp_path, device="cpu", workers=0)
+    with pytest.raises(InputError, match="options = "):
+        fit(Recipe(options=TINY, epochs=1, label="q10"), images, _renamed(tmp_path), device="cpu", workers=0)
+    assert path.read_bytes() == before
+    other = replace(SMALL, epochs=2, minutes=9, in_memory=False, label="q10")  # its budget, and what changes nothing
+    assert checkpoint.read(fit(other, images, tmp_path, device="cpu", workers=0))[2]["step"] == 2
+
+
+def _renamed(folder: Path) -> Path:
+    """A folder in which the checkpoint of another architecture goes by the name of the first."""
+    (folder / "other").mkdir()
+    network = build("CarNet")
+    state = {
+        f"{part}.{name}": value.clone() for part in ("network", "ema") for name, value in network.state_dict().items()
+    }
+    checkpoint.save(folder / "other" / "q10.safetensors", state, Recipe(epochs=1), {"step": 0, "minutes": 0})
+    return folder / "other"
+
+
+def test_of_what_an_older_checkpoint_does_not_tell_nothing_is_asked(images: Path, tmp_path: Path) -> None:
+    path = fit(SMALL, images, tmp_path, device="cpu", workers=0)
+    tensors, recipe, progress = checkpoint.read(path)
+    facts = {key: value for key, value in vars(recipe).items() if key not in ("loss", "headroom", "fine")}
+    metadata = {"recipe": json.dumps(facts), "progress": json.dumps(progress)}
+    save_file(tensors, path, metadata)
+    newer = replace(SMALL, loss="relative", headroom=1.2, epochs=2)
+    assert checkpoint.read(fit(newer, images, tmp_path, device="cpu", workers=0))[2]["step"] == 2
+
+
+def test_nothing_starts_from_another_architecture(images: Path, tmp_path: Path) -> None:
+    fit(SMALL, images, tmp_path, device="cpu", workers=0)
+    with pytest.raises(InputError, match="start is 'q10', a network that 'all' cannot be made of"):
+        fit(Recipe(options=TINY, epochs=1, start="q10"), images, tmp_path, device="cpu", workers=0)
+
+
+@pytest.mark.parametrize("in_memory", [True, False])
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_picture_that_cannot_be_read_is_named(
+    workers: int, in_memory: bool, images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "pictures"
+    shutil.copytree(images, folder)
+    training, _ = split(find_pictures(folder))
+    for path in training:  # any of them may be the first
+        path.write_bytes(path.read_bytes()[:20_000])
+    command = ["train", "--arch", "FastARCNN", "--jpeg-quality", "10", "--batch-size", "6", "--images-dir", str(folder)]
+    fast = ["--use-fast-loader"] * in_memory
+    assert main([*command, "--outputs-dir", str(tmp_path / "run"), "--workers", str(workers), *fast]) == 1
+    said = capsys.readouterr().err.strip().splitlines()[-1]
+    assert re.search(rf"{re.escape(str(folder))}.\d\.png: cannot be trained on: ", said)
+    assert "Traceback" not in said
+
+
+def test_rows_of_the_log_that_a_kill_undid_are_cut(images: Path, tmp_path: Path) -> None:
+    path = fit(SMALL, images, tmp_path, device="cpu", workers=0)
+    log = path.with_suffix(".csv")
+    header, first = log.read_text().splitlines()
+    log.write_text(f"{header}\n{first}\n{first.replace(',1,', ',7,', 1)}\n0.9,9,")
+    fit(replace(SMALL, epochs=2), images, tmp_path, device="cpu", workers=0)
+    with log.open(newline="") as file:
+        assert [row["step"] for row in csv.DictReader(file)] == ["1", "2"]
+    path.unlink()  # whoever begins anew begins the log anew
+    fit(SMALL, images, tmp_path, device="cpu", workers=0)
+    with log.open(newline="") as file:
+        assert [row["step"] for row in csv.DictReader(file)] == ["1"]
+
+
+def test_finished_weights_without_a_log_are_left_as_they_are(
+    images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["train", "--arch", "FastARCNN", "--jpeg-quality", "10", "--num-epochs", "1", "--images-dir", str(images)]
+    command += ["--outputs-dir", str(tmp_path), "--workers", "0"]
+    assert main(command) == 0
+    (tmp_path / "q10.csv").unlink()
+    (tmp_path / "q10.png").unlink()
+    assert main(command) == 0
+    assert capsys.readouterr().out == f"{tmp_path / 'q10.safetensors'}\n" * 2
+    assert not (tmp_path / "q10.png").exists()
+
+
 def test_a_rounded_stage_keeps_its_levels_through_a_stop_and_into_the_graph(images: Path, tmp_path: Path) -> None:
     import onnx
     from onnx import numpy_helper
@@ -268,23 +361,75 @@ def test_what_is_no_checkpoint_is_refused(tmp_path: Path) -> None:
             checkpoint.read(tmp_path / name)
 
 
-@pytest.mark.parametrize(
-    ("text", "said"), [("= 3", "no recipe"), ("colour = 1\nepochs = 1", "unknown key 'colour'"), ("\xff", "no recipe")]
-)
-def test_a_wrong_recipe_is_refused(text: str, said: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("text", ["= 3", "\xff"])
+def test_what_is_no_recipe_is_refused(text: str, tmp_path: Path) -> None:
     path = tmp_path / "recipe.toml"
     path.write_text(text, "latin-1")
-    with pytest.raises(FileError, match=said):
+    with pytest.raises(FileError, match="no recipe"):
         read_recipe(path)
 
 
 @pytest.mark.parametrize(
-    ("facts", "said"),
-    [({}, "budget"), ({"epochs": 1, "optimizer": "sgd"}, "'sgd'"), ({"epochs": 1, "loss": "l1"}, "'l1'")],
+    ("text", "said"),
+    [
+        ("colour = 1", "unknown key 'colour'; known are arch, augment"),
+        ("[[weights]]\ncolour = 1", "unknown key 'colour'"),
+        ("weights = 3", "weights is 3; it must be one"),
+        ("weights = []", r"weights is \[\]; it must be one"),
+        ("weights = [1]", r"weights is \[1\]; it must be one"),
+        ("[[weights]]\nseed = 1\n[[weights]]\nseed = 2", "2 .* are named all; label tells them apart"),
+        ("epochs = 0", "epochs is 0; it must be a whole number from 1"),
+        ("epochs = true", "epochs is True; it must be a whole number from 1"),
+        ("minutes = 0", "minutes is 0; it must be a number above 0"),
+        ("minutes = inf", "minutes is inf"),
+        ('arch = "Foo"', "arch is 'Foo'; it must be one of 'ARCNN', 'CarNet', 'FastARCNN'"),
+        ("options = 3", "options is 3; it must be a table"),
+        ("[options]\nunshufle = 4", "unknown option of CarNet 'unshufle'; known are blocks, phase, unshuffle, widths"),
+        ('arch = "ARCNN"\n[options]\nphase = 4', "unknown option of ARCNN 'phase'; known are none"),
+        ("[options]\nwidths = [48, 0]", r"widths is \[48, 0\]; it must be a list, a whole number from 1"),
+        ("[options]\nwidths = [48, 64]", "blocks has 1 numbers; it needs 3 where widths has 2"),
+        ('batch = "16"', "batch is '16'; it must be a whole number from 1"),
+        ("batch = 0", "batch is 0"),
+        ("patch = 30", "patch is 30; CarNet takes multiples of 16 px"),
+        ('arch = "FastARCNN"\npatch = 25', "patch is 25; FastARCNN takes multiples of 2 px"),
+        ("quality = 101", "quality is 101; it must be a whole number from 1 to 100"),
+        ('optimizer = "sgd"', "optimizer is 'sgd'"),
+        ('loss = "l1"', "loss is 'l1'"),
+        ("lr = 0", "lr is 0"),
+        ("ema = 1.5", "ema is 1.5; it must be a number from 0 to 1"),
+        ("rounded = 1", "rounded is 1; it must be true or false"),
+        ('label = "../all"', "label is '../all'; it must be a name"),
+    ],
 )
-def test_a_recipe_needs_a_budget_and_what_is_known(facts: dict[str, Any], said: str) -> None:
-    with pytest.raises(InputError, match=said):
-        Recipe(**facts)
+def test_a_wrong_recipe_is_refused_in_a_sentence(text: str, said: str, tmp_path: Path) -> None:
+    path = tmp_path / "recipe.toml"
+    path.write_text(text if text.startswith("epochs") else f"epochs = 1\n{text}")
+    with pytest.raises(InputError, match=f"recipe.toml: {said}"):
+        read_recipe(path)
+
+
+def test_a_recipe_needs_a_budget() -> None:
+    with pytest.raises(InputError, match="budget"):
+        Recipe()
+
+
+@pytest.mark.parametrize(
+    ("option", "said"),
+    [
+        ("--num-epochs=0", "epochs is 0"),
+        ("--minutes=0", "minutes is 0.0"),
+        ("--batch-size=0", "batch is 0"),
+        ("--threads=0", "threads is 0"),
+        ("--workers=-1", "workers -1"),
+    ],
+)
+def test_numbers_that_are_too_small_are_refused(
+    option: str, said: str, images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = ["--jpeg-quality", "10", "--images-dir", str(images), "--outputs-dir", str(tmp_path / "run")]
+    assert main(["train", *asked, option]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert said in line
 
 
 @pytest.mark.parametrize("device", ["cuda:99", "toaster"])

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -13,10 +15,13 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from napari_car.errors import FileError
+from napari_car.errors import FileError, InputError
 from napari_car.train.networks import build
 from napari_car.train.recipe import Recipe
 from napari_car.train.rounding import levels_by_place, without_levels
+
+FREE = ("minutes", "epochs", "in_memory", "label")
+"""Keys of a recipe that may change while it is trained: its budget, where pictures are kept, and the file's name."""
 
 
 def save(path: Path, tensors: dict[str, Tensor], recipe: Recipe, progress: dict[str, Any]) -> None:
@@ -35,11 +40,35 @@ def read(path: Path) -> tuple[dict[str, Tensor], Recipe, dict[str, Any]]:
     FileError
         If the file is missing or is no checkpoint.
     """
+    with _opened(path) as (file, told):
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
+        return tensors, Recipe(**told["recipe"]), told["progress"]
+
+
+def compare(path: Path, recipe: Recipe) -> None:
+    """Refuse to go on with a checkpoint by another recipe; of what an older one does not tell nothing is asked.
+
+    Raises
+    ------
+    InputError
+        If a key differs that is none of ``FREE``.
+    """
+    with _opened(path) as (_, told):
+        trained = told["recipe"]
+    for key, asked in json.loads(json.dumps(asdict(recipe))).items():
+        if key not in FREE and key in trained and trained[key] != asked:
+            raise InputError(
+                f"{path} was trained with {key} = {trained[key]!r}, and the recipe says {asked!r}; train by that in "
+                "another folder"
+            )
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[tuple[Any, dict[str, Any]]]:
+    """The tensors' file of a checkpoint, and what it tells: recipe and progress."""
     try:
         with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
-            return tensors, Recipe(**json.loads(metadata["recipe"])), json.loads(metadata["progress"])
+            yield file, {key: json.loads((file.metadata() or {})[key]) for key in ("recipe", "progress")}
     except (OSError, KeyError, ValueError, TypeError) as error:
         raise FileError(f"is no checkpoint that can be read: {error}", path) from error
     except Exception as error:  # safetensors has an error class of its own that derives from Exception

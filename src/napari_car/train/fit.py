@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import logging
 import math
 import time
@@ -18,13 +17,13 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from napari_car.errors import InputError
-from napari_car.train import checkpoint
+from napari_car.train import checkpoint, log
 from napari_car.train.arithmetic import fast_dtype
 from napari_car.train.batches import Batches, inputs, stream
 from napari_car.train.degradation import condition, recompress
 from napari_car.train.muon import Muon
 from napari_car.train.networks import build, last_layer
-from napari_car.train.pool import find_pictures, load, split
+from napari_car.train.pool import find_pictures, in_a_sentence, load, split
 from napari_car.train.recipe import Recipe
 from napari_car.train.revival import revive
 from napari_car.train.rounding import Levels, put_levels, round_activations, rounded_weights, without_levels
@@ -63,9 +62,13 @@ def fit(
     Raises
     ------
     InputError
-        If there is no such ``device``.
+        If there is no such ``device``, or the checkpoint is of another recipe in more than its budget.
+    FileError
+        If a picture cannot be read.
     """
     place = _device(device)
+    if threads < 1 or workers < 0:
+        raise InputError(f"threads is {threads} and workers {workers}; at least 1 and 0 are needed")
     torch.set_num_threads(threads)
     torch.backends.cudnn.benchmark = True  # batches are all of one size
     outputs.mkdir(parents=True, exist_ok=True)
@@ -81,7 +84,7 @@ def fit(
         run.begin(patches)
     validation = _Validation(held_out, recipe, run.device)
     with tqdm(total=100, unit="%", desc=recipe.name, bar_format="{l_bar}{bar}| {elapsed} {postfix}") as bar:
-        for reference, degraded, conditions in batches:
+        for reference, degraded, conditions in in_a_sentence(batches):
             if run.fraction >= 1:
                 break
             run.train(reference, degraded, conditions)
@@ -114,6 +117,7 @@ class _Run:
         self.steps_per_epoch = 1
         tensors: dict[str, Tensor] = {}
         if path.exists():
+            checkpoint.compare(path, recipe)
             tensors, _, progress = checkpoint.read(path)
             self.step, self.minutes = progress["step"], progress["minutes"]
             state = checkpoint.strip(tensors, "network.")
@@ -121,8 +125,14 @@ class _Run:
             self.network.load_state_dict(state)
         elif recipe.start is not None:
             before, _, _ = checkpoint.read(path.with_name(f"{recipe.start}.safetensors"))
-            self.network.load_state_dict(grown(self.network, without_levels(checkpoint.strip(before, "ema."))))
+            try:
+                self.network.load_state_dict(grown(self.network, without_levels(checkpoint.strip(before, "ema."))))
+            except RuntimeError as error:
+                raise InputError(
+                    f"start is {recipe.start!r}, a network that {recipe.name!r} cannot be made of"
+                ) from error
         self._follow(tensors)
+        log.cut(path.with_suffix(".csv"), self.step)
         self.started = time.monotonic() - 60 * self.minutes
         self.saved = self.logged = time.monotonic()
 
@@ -201,13 +211,7 @@ class _Run:
             "lr": self.optimizers[0].param_groups[0]["lr"], **validation.psnr(self),
         }  # fmt: skip
         self.last_psnr = ", ".join(f"{k} {v}" for k, v in row.items() if k.startswith("q"))
-        path = self.path.with_suffix(".csv")
-        is_new = not path.exists()
-        with path.open("a", newline="") as file:
-            writer = csv.DictWriter(file, row)
-            if is_new:
-                writer.writeheader()
-            writer.writerow(row)
+        log.append(self.path.with_suffix(".csv"), row)
 
     def save(self) -> None:
         """Write the checkpoint."""

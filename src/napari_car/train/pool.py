@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -13,11 +13,13 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import IterableDataset, get_worker_info
 
-from napari_car.errors import FileError
+from napari_car.errors import CarError, FileError
 from napari_car.jpeg.coding import Coding
 from napari_car.restore import restore
 from napari_car.session import Session, open_session
 from napari_car.train.degradation import Degradation, Degraded
+
+Batch = tuple[Tensor, Tensor, Tensor]
 
 SUFFIXES = {".png", ".webp", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".ppm"}
 MARGIN = 32
@@ -49,9 +51,18 @@ def split(pictures: list[Path]) -> tuple[list[Path], list[Path]]:
 
 
 def load(path: Path) -> NDArray[np.uint8]:
-    """Decode one picture to (H, W, 3) uint8."""
-    with Image.open(path) as picture:
-        return np.asarray(picture.convert("RGB"))
+    """Decode one picture to (H, W, 3) uint8.
+
+    Raises
+    ------
+    FileError
+        If it cannot be read.
+    """
+    try:
+        with Image.open(path) as picture:
+            return np.asarray(picture.convert("RGB"))
+    except Exception as error:  # decoders fail on damaged data in every way there is
+        raise FileError(f"cannot be trained on: {error}", path) from error
 
 
 class Patches(IterableDataset[tuple[Tensor, Tensor, Tensor]]):
@@ -123,6 +134,17 @@ class Patches(IterableDataset[tuple[Tensor, Tensor, Tensor]]):
         if side < size:
             crop = np.pad(crop, [(0, size - side)] * 2 + [(0, 0)], "symmetric")
         return np.ascontiguousarray(crop)
+
+
+def in_a_sentence(batches: Iterable[Batch]) -> Iterator[Batch]:
+    """Batches, with errors as they were in the process that makes them: PyTorch puts its traceback into the message."""
+    try:
+        yield from batches
+    except CarError as error:
+        _, name, message = str(error).rpartition(f"{type(error).__module__}.{type(error).__qualname__}: ")
+        if not name:
+            raise
+        raise type(error)(message.strip()) from None
 
 
 def _taught(patch: Degraded, teacher: Session | None) -> Degraded:
