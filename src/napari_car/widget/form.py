@@ -15,7 +15,7 @@ from superqt import QCollapsible, QLabeledDoubleSlider
 from superqt.utils import signals_blocked
 
 from napari_car.cards import ModelCard, list_models, load_card
-from napari_car.widget.settings import Settings
+from napari_car.widget.settings import Settings, changes
 from napari_car.widget.source import is_preview
 
 AUTO, MANUAL = "auto", "manual"
@@ -23,6 +23,9 @@ NEW, UPDATE = "a new layer", "update the last result"
 EVERY, CURRENT = "every plane", "the plane shown"
 EVERYWHERE = "everywhere"
 CONSISTENT_TIP = "Invent nothing that the JPEG file excludes; for 8-bit pixels as they were decoded"
+LISTED = ("inserted", "removed", "reordered", "renamed")
+"""Events of a list of layers after which others are to be offered."""
+
 SHOWN, STORED = "when it is shown", "now, into a Zarr store"
 
 
@@ -36,17 +39,19 @@ class Form(QWidget):
     """
 
     changed = Signal()  # any setting that changes pixels
-    looked_at_changed = Signal()  # layer, planes or model: what is found may be another
+    looked_at_changed = Signal()  # layer, its data, planes or model: what is found may be another
+    touched = Signal()  # any setting that is remembered
 
     def __init__(self, viewer: ViewerModel) -> None:
         super().__init__()
         self._viewer = viewer
+        self._watched: Image | None = None
         self._cards = {card.id: card for card in list_models()}
         self._make_controls()
         self._lay_out()
         self.settings = Settings.remembered()
         self._connect()
-        self._show_what_applies()
+        self._choose(self.layer)
 
     def _make_controls(self) -> None:
         """Make each control with its tooltip."""
@@ -108,21 +113,29 @@ class Form(QWidget):
 
     def _connect(self) -> None:
         """Tell of changes."""
-        self.layers.changed.connect(self._look)
-        self.model.currentTextChanged.connect(self._look)
+        self.layers.changed.connect(self._choose)
         self.planes.currentTextChanged.connect(self._look)
-        self.quality_from.currentTextChanged.connect(self._change)
-        self.consistent.toggled.connect(self._change)
-        for number in (self.quality, self.strength, self.luma, self.chroma):
-            number.valueChanged.connect(self._change)
         self.maps.changed.connect(self._change)
-        for event in ("inserted", "removed", "reordered"):
+        self.model.currentTextChanged.connect(self._look)
+        numbers = [number.valueChanged for number in (self.quality, self.strength, self.luma, self.chroma)]
+        of_pixels = [self.quality_from.currentTextChanged, self.consistent.toggled, *numbers]
+        for each in of_pixels:
+            each.connect(self._change)
+        for each in (self.model.currentTextChanged, self.target.currentTextChanged, self.residual.toggled, *of_pixels):
+            each.connect(self.touched)
+        self.touched.connect(self._remember)
+        for event in LISTED:
             getattr(self._viewer.layers.events, event).connect(self.refresh_layers)
+        told, recall = changes(), self._recall
+        told.connect(recall)
+        self.destroyed.connect(lambda _: told.disconnect(recall))  # as it is, with a viewer that is closed
 
     def disconnect_viewer(self) -> None:
-        """Stop listening to the viewer."""
-        for event in ("inserted", "removed", "reordered"):
+        """Stop listening to the viewer, its layers and what is remembered."""
+        for event in LISTED:
             getattr(self._viewer.layers.events, event).disconnect(self.refresh_layers)
+        self._watch(None)
+        changes().disconnect(self._recall)
 
     @property
     def layer(self) -> Image | None:
@@ -159,7 +172,7 @@ class Form(QWidget):
             strength=round(self.strength.value(), 2),
             luma=round(self.luma.value(), 2),
             chroma=round(self.chroma.value(), 2),
-            is_consistent=self.consistent.isEnabled() and self.consistent.isChecked(),
+            is_consistent=self.consistent.isChecked(),
             is_update=self.target.currentText() == UPDATE,
             has_residual=self.residual.isChecked(),
         )
@@ -182,9 +195,27 @@ class Form(QWidget):
         self.found.setText(sentence)
 
     def refresh_layers(self, event: Any = None) -> None:
-        """Offer the layers that there are."""
-        self.layers.reset_choices()
-        self.maps.reset_choices()
+        """Offer the layers that there are, by the names that they have."""
+        for box in (self.layers, self.maps):
+            chosen = box.value
+            with box.changed.blocked():  # a box goes by names: with a new one, the chosen layer is no more for it
+                box.reset_choices()
+                if box.value is not chosen and chosen in box.choices:
+                    box.value = chosen
+            if box.value is not chosen:
+                box.changed.emit(box.value)
+
+    def _choose(self, layer: Image | None) -> None:
+        self._watch(layer)
+        self._look()
+
+    def _watch(self, layer: Image | None) -> None:
+        """Look anew when this layer is given other pixels."""
+        if self._watched is not None:
+            self._watched.events.data.disconnect(self._look)
+        self._watched = layer
+        if layer is not None:
+            layer.events.data.connect(self._look)
 
     def _look(self, _: object = None) -> None:
         self._show_what_applies()
@@ -193,6 +224,19 @@ class Form(QWidget):
     def _change(self, _: object = None) -> None:
         self._show_what_applies()
         self.changed.emit()
+
+    def _remember(self) -> None:
+        """Keep the settings for the next time."""
+        with changes().blocker(self._recall):
+            self.settings.remember()
+
+    def _recall(self, _: object = None) -> None:
+        """Follow what others have set."""
+        before = self.settings
+        self.settings = Settings.remembered()
+        if self.settings != before:
+            self.looked_at_changed.emit()
+            self.changed.emit()
 
     def _show_what_applies(self) -> None:
         """Hide what has no meaning for the layer and the settings."""

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from napari.settings import get_plugin_settings
+from napari.utils.events import EmitterGroup
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,12 @@ class Settings:
         for name, value in asdict(self).items():
             if getattr(group, name) != value:
                 setattr(group, name, value)
+
+
+def changes() -> EmitterGroup:
+    """What tells that something else is remembered, be it by another dock or in napari's preferences."""
+    told: EmitterGroup = _group().events
+    return told
 
 
 def _group() -> Any:
