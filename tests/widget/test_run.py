@@ -278,6 +278,50 @@ def test_a_picture_found_uncompressed_is_said_in_place_of_running(open_dock, fin
     assert "No JPEG compression was found" in dock.status.text()
 
 
+def test_run_before_the_look_has_ended_leaves_such_a_picture_alone_too(open_dock, finish, reference) -> None:
+    viewer, dock = open_dock()
+    viewer.add_image(reference, rgb=True)
+    dock.run()
+    assert dock._diagnosis is None
+    finish(dock)
+    assert len(viewer.layers) == 1
+    assert "No JPEG compression was found" in dock.status.text()
+    assert dock.run_button.isEnabled()
+
+
+def test_other_pixels_in_a_layer_are_looked_at_anew(open_dock, finish, photo, reference, to_jpeg) -> None:
+    viewer, dock = open_dock()
+    layer = viewer.add_image(photo, rgb=True)
+    finish(dock)
+    layer.data = np.asarray(Image.open(io.BytesIO(to_jpeg(reference, quality=60))))
+    run(dock, finish)
+    assert "about quality 60 " in dock.form.found.text()
+    np.testing.assert_array_equal(viewer.layers[1].data, restore(layer.data))
+    dock.form.layers.value = viewer.layers[1]
+    finish(dock)
+    layer.data = photo
+    assert not dock.is_busy
+
+
+def test_a_renamed_layer_is_offered_by_its_new_name(open_dock, finish, photo) -> None:
+    viewer, dock = open_dock()
+    first, second = (viewer.add_image(photo, rgb=True, name=name) for name in ("first", "second"))
+    labels = viewer.add_labels(np.ones(photo.shape[:2], int))
+    form = dock.form
+    form.layers.value, form.maps.value = second, labels
+    finish(dock)
+    told = []
+    form.looked_at_changed.connect(lambda: told.append(True))
+    second.name, labels.name = "renamed", "inside"
+    assert (form.layers.current_choice, form.maps.current_choice) == ("renamed", "inside")
+    first.name, second.name = "second", "first"
+    assert form.layers.current_choice == "first"
+    assert (form.layer, form.map) == (second, labels)
+    assert not told
+    viewer.layers.remove(second)
+    assert (form.layer, told) == (first, [True])
+
+
 @pytest.fixture
 def photo_path(photo_file, tmp_path):
     path = tmp_path / "photo.jpg"

@@ -190,12 +190,9 @@ class RestoreDock(QWidget):
         layer = self.form.layer
         if layer is None or self._job is not None or self._showing is not None:
             return
-        settings = self.form.settings
-        settings.remember()
         found = self._diagnosis
-        if settings.is_auto and found is not None and found.coding is None and not found.is_mixed:
-            self._say(found.sentence)
-            show_info(found.sentence)
+        if self.form.settings.is_auto and found is not None and found.quality is None:
+            self._leave_alone(found)
             return
         store = None
         if self.form.is_stored:
@@ -207,7 +204,7 @@ class RestoreDock(QWidget):
         self._job = Job(run.steps, f"restoring {layer.name}", self)
         self._job.progressed.connect(self._show_progress)
         look = carried(layer, run.corner)
-        self._job.returned.connect(lambda outcome: self._show_outcome(layer, look, outcome))
+        self._job.returned.connect(lambda outcome: self._take(layer, look, outcome))
         self._job.failed.connect(self._say)
         self._job.ended.connect(self._end)
         self._say("")
@@ -249,7 +246,15 @@ class RestoreDock(QWidget):
         self._diagnosis = diagnosis
         self.form.show_found(diagnosis.sentence)
 
-    def _show_outcome(self, layer: Image, look: dict[str, Any], outcome: Outcome) -> None:
+    def _leave_alone(self, found: Diagnosis) -> None:
+        self._say(found.sentence)
+        show_info(found.sentence)
+
+    def _take(self, layer: Image, look: dict[str, Any], outcome: Outcome | Diagnosis) -> None:
+        """Begin to show what a run came to."""
+        if isinstance(outcome, Diagnosis):
+            self._leave_alone(outcome)
+            return
         self._code = outcome.code
         last = self._last if self.form.settings.is_update else None
         self._showing = show_steps(self._viewer, layer, look, outcome, last, canvases=canvases(self))

@@ -65,8 +65,11 @@ class Run:
         leading = self.source.plane if self.is_current_plane else (0,) * len(self.source.plane)
         return (*leading, 0, 0)
 
-    def steps(self) -> Steps[Outcome]:
-        """Restore; every step is a tile, or a block of what is larger than memory."""
+    def steps(self) -> Steps[Outcome | Diagnosis]:
+        """Restore; every step is a tile, or a block of what is larger than memory.
+
+        Returns what was found where the picture is to be left alone.
+        """
         source = self.source
         if self.where is not None and self.where.has_planes and source.is_stack and not self.is_current_plane:
             raise InputError(
@@ -74,6 +77,8 @@ class Run:
                 "choose the plane shown, or labels or shapes of two dimensions"
             )
         diagnosis, options = yield from self._options()
+        if diagnosis is not None and diagnosis.quality is None:
+            return diagnosis
         is_lazy = source.is_lazy and not self.is_current_plane
         found: Options = options if diagnosis is None else {**options, "quality": diagnosis}
         pixels, restored = yield from (self._lazy_steps(options) if is_lazy else self._eager_steps(found))
@@ -120,7 +125,7 @@ class Run:
             "strength": settings.strength if self.where is None else np.float32(settings.strength) * self.where.draw(),
             "luma": settings.luma,
             "chroma": settings.chroma,
-            "consistent": settings.is_consistent,
+            "consistent": settings.is_consistent and self.source.data.dtype == np.uint8,
             "tile": None if session.takes_strips else tile_side(session.card),  # a strip is done soon enough
         }
 
