@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import re
 import threading
 import time
 import weakref
@@ -13,7 +14,7 @@ from napari.utils import progress
 from napari.utils.notifications import notification_manager
 from qtpy.QtCore import QObject, QTimer
 
-from napari_car import InputError, Session, list_models
+from napari_car import InputError, Session, list_models, restore
 from napari_car.pixels import Residual
 from napari_car.widget.dock import duration
 from napari_car.widget.form import MANUAL
@@ -280,12 +281,27 @@ def test_errors_arrive_as_notifications_and_the_dock_stays_usable(open_dock, fin
     (record,) = notification_manager.records
     assert record.severity == "error"
     with pytest.raises(InputError) as error:
-        __import__("napari_car").restore(layer.data)
+        restore(layer.data)
     assert record.message == str(error.value) == dock.status.text()
     layer.data = photo[..., 0] / 255
     dock.run()
     finish(dock)
     assert len(viewer.layers) == 2
+
+
+def test_what_was_not_asked_for_fails_in_the_dock_alone(open_dock, finish, photo, qtbot) -> None:
+    viewer, dock = open_dock(show=True)
+    notification_manager.records.clear()
+    viewer.add_image(photo / 100, rgb=False, name="too bright")
+    finish(dock)
+    sentence = dock.form.found.text()
+    with pytest.raises(InputError, match=re.escape(sentence)):
+        restore(photo / 100)
+    dock.preview_button.setChecked(True)
+    finish(dock)
+    assert dock.status.text() == sentence
+    dock.preview_button.setChecked(False)
+    assert not notification_manager.records
 
 
 def test_a_result_that_cannot_be_shown_is_said_and_the_dock_stays_usable(open_dock, finish, photo, monkeypatch) -> None:

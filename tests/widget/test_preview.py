@@ -8,6 +8,7 @@ import pytest
 from napari_car import restore
 from napari_car.widget import preview
 from napari_car.widget.form import MANUAL
+from napari_car.widget.insertion import canvases, take_away
 
 
 @pytest.fixture
@@ -73,12 +74,15 @@ def test_what_the_user_takes_away_stays_away(open_dock, finish, big, qtbot) -> N
     viewer, dock = open_dock(show=True)
     layer = viewer.add_image(big, rgb=True)
     finish(dock)
+    callbacks = list(viewer.mouse_drag_callbacks)
     dock.preview_button.setChecked(True)
     finish(dock)
-    viewer.layers.remove(preview_of(viewer))
+    for name in ("preview [car]", "divider [car]"):
+        take_away(viewer.layers, viewer.layers[name], canvases(dock))  # in the context that a click on them would find
     viewer.scene.camera.zoom *= 2
     finish(dock)
     assert preview_of(viewer)
+    assert len(viewer.mouse_drag_callbacks) == len(callbacks) + 1
     viewer.layers.remove(layer)
     finish(dock)
     qtbot.waitUntil(lambda: not list(viewer.layers), timeout=2000)

@@ -52,7 +52,8 @@ class Divider:
                 metadata={PREVIEW_KEY: True},
             )
             insert_unselected(self._viewer.layers, self._line)
-            self._viewer.mouse_drag_callbacks.append(self._drag)
+            if self._drag not in self._viewer.mouse_drag_callbacks:  # the user may have taken the line away
+                self._viewer.mouse_drag_callbacks.append(self._drag)
         self._source, self._column = source, column
         self._line.affine = plane_affine(source)
         width = LINE / (

@@ -31,7 +31,8 @@ class Job(QObject):
     work
         Makes the steps to run; called in the thread.
     title
-        Shown beside the bar in napari's activity dock; no bar for None.
+        Shown beside the bar in napari's activity dock. With None, for what nobody asked to be done, there is no bar and
+        no notification of an error: its sentence is ``failed`` alone.
     parent
         The Qt object that owns the job.
     """
@@ -108,10 +109,10 @@ class Job(QObject):
         if error is None:
             self._end(lambda: self.returned.emit(result))
             return
-        if isinstance(error, CarError):
-            show_error(str(error))
-        else:  # a fault of ours: with its traceback
+        if not isinstance(error, CarError):  # a fault of ours: with its traceback
             notification_manager.receive_error(type(error), error, error.__traceback__)
+        elif self._activity is not None:
+            show_error(str(error))
         self._end(lambda: self.failed.emit(str(error)))
 
     def _end(self, tell: Callable[[], None] = lambda: None) -> None:
