@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from napari.components import ViewerModel
+from napari.components import Dims, ViewerModel
 from napari.layers import Image
 from qtpy.QtCore import QObject, Signal
 from qtpy.QtWidgets import QWidget
@@ -72,6 +72,7 @@ class Preview(QObject):
         self._watched: Image | None = None
         self._divider = Divider(viewer, self._drag)
         self._share = 0.5
+        self._step: tuple[float, ...] = ()
         self._is_on = self._is_waiting = False
         self.n_runs = 0
         self._refresh = qdebounced(self._restore, timeout=DELAY_MS)
@@ -86,9 +87,11 @@ class Preview(QObject):
         if self._is_on:
             return
         self._is_on = True
+        self._step = hidden_step(self._viewer.dims)
         self._canvases = canvases(self.parent())
         for emitter in self._emitters():
             emitter.connect(self.refresh)
+        self._viewer.dims.events.current_step.connect(self._follow_plane)
         self.refresh()
 
     def stop(self) -> None:
@@ -99,6 +102,7 @@ class Preview(QObject):
         self._refresh.cancel()
         for emitter in self._emitters():
             emitter.disconnect(self.refresh)
+        self._viewer.dims.events.current_step.disconnect(self._follow_plane)
         if self._job is not None:
             self._job.cancel()
         self._watch(None)
@@ -117,7 +121,14 @@ class Preview(QObject):
     def _emitters(self) -> list[Any]:
         """What tells that the view has changed."""
         camera, dims = self._viewer.scene.camera.events, self._viewer.dims.events
-        return [camera.center, camera.zoom, camera.angles, dims.current_step, dims.ndisplay, dims.order]
+        return [camera.center, camera.zoom, camera.angles, dims.ndisplay, dims.order]
+
+    def _follow_plane(self, event: object = None) -> None:
+        """Look anew where another plane is shown; the divider, as it moves, makes steps along the picture itself."""
+        step = hidden_step(self._viewer.dims)
+        if step != self._step:
+            self._step = step
+            self.refresh()
 
     def _restore(self) -> None:
         """Restore what is on the screen now, in a thread."""
@@ -220,3 +231,8 @@ class Preview(QObject):
     def _remove_shown(self) -> None:
         take_away(self._viewer.layers, self._shown, self._canvases)
         self._shown = None
+
+
+def hidden_step(dims: Dims) -> tuple[float, ...]:
+    """Where the plane that is shown lies along the axes that are not."""
+    return tuple(dims.point[axis] for axis in dims.not_displayed)
