@@ -148,8 +148,10 @@ def _put(
         first = data[0] if into.multiscale else data
         if first.shape == (into.data[0] if into.multiscale else into.data).shape:
             into.data, into.metadata = data, look["metadata"]
+            was = carried(into)
             for key in PLACE:
-                setattr(into, key, look[key])
+                if not np.array_equal(was[key], look[key]):  # to set one is to draw the layer anew
+                    setattr(into, key, look[key])
             return into
     layer = Image(data, **look, visible=False)
     yield
