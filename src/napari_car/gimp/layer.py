@@ -14,9 +14,9 @@ from napari_car.cards import ModelCard
 from napari_car.diagnosis import SURE, diagnose
 from napari_car.errors import CarError, InputError
 from napari_car.gimp.parasite import read_parasite
-from napari_car.gimp.trace import bears_trace
 from napari_car.jpeg.coding import Coding
 from napari_car.jpeg.header import JpegInfo, read_jpeg
+from napari_car.jpeg.trace import bears_trace
 from napari_car.pixels import FULL_SCALE, Array
 from napari_car.restore import Options, restore_steps
 from napari_car.session import Session

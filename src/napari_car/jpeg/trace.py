@@ -1,19 +1,19 @@
-"""The trace of a file in the pixels of a layer: coefficients that lie on the lattice of the file's quantization table.
+"""The trace of a file in pixels: coefficients that lie on the lattice of its quantization table.
 
-GIMP keeps what it knows of a file with the image, whatever becomes of its layers and whatever is pasted into it; and
-tables of programs' own, which ``jpeg.estimate`` does not know, are only here known beforehand.
+For pixels of which it is not sure that they come from the file that is known. The table may be any, where
+``jpeg.estimate`` knows those of the IJG alone.
 """
 
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from napari_car.jpeg.dct import shifted_dcts
 from napari_car.jpeg.windows import cut_windows
-from napari_car.pixels import Array
 
 # Chosen on photographs of the training pool: 48 px of a JPEG's score 10 or more, others up to 3.
 _COARSE = 4  # divisors from which rounding to pixels leaves a coefficient near its multiple
@@ -22,13 +22,13 @@ _TELLING = 150  # coefficients beside zero of which those of a JPEG would score 
 _MIN_SIZE = 16  # px, so that each grid has a block
 
 
-def bears_trace(image: Array, table: NDArray[np.uint16]) -> bool | None:
+def bears_trace(image: NDArray[Any], table: NDArray[np.uint16]) -> bool | None:
     """Whether an image was quantized by a table, on whatever grid, upright or turned; None where it shows too little.
 
     Parameters
     ----------
     image
-        Shape (H, W, 1 | 3), as ``restore`` takes it.
+        As for ``estimate_jpeg``.
     table
         Of luma, shape (8, 8), natural order.
     """
