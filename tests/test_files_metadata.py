@@ -18,6 +18,7 @@ from PIL.ExifTags import IFD, Base
 from napari_car.errors import FileError
 from napari_car.files import Metadata, Picture, read_image, write_image
 from napari_car.files.metadata import exif_tags
+from napari_car.files.png import UNPACKED_MOST
 
 XMP = (
     b'<?xpacket begin="\xef\xbb\xbf" id="W5M0MpCehiHzreSzNTczkc9d"?><x:xmpmeta xmlns:x="adobe:ns:meta/">'
@@ -223,6 +224,8 @@ def test_what_a_png_says_of_its_colours_goes_along(tmp_path, strip):
     [
         ([(b"gAMA", struct.pack(">I", 100_000))], True),
         ([(b"gAMA", struct.pack(">I", 45455))], False),
+        ([(b"cHRM", struct.pack(">8I", 31270, 32900, 64000, 33000, 30000, 60000, 15000, 6000))], False),
+        ([(b"cHRM", struct.pack(">8I", 31270, 32900, 64000, 33000, 21000, 71000, 15000, 6000))], True),  # Adobe RGB
         ([(b"gAMA", struct.pack(">I", 100_000)), (b"sRGB", b"\0")], False),
         ([(b"gAMA", struct.pack(">I", 100_000)), (b"iCCP", b"name\0\0" + zlib.compress(SRGB))], False),
         ([(b"cICP", bytes([9, 16, 0, 1])), (b"iCCP", b"name\0\0" + zlib.compress(SRGB))], True),
@@ -275,7 +278,7 @@ def test_strip_keeps_what_the_look_depends_on():
     assert picture(np.uint8, 3, 1).metadata.strip() == Metadata(icc=SRGB)
 
 
-LONG = 2**20  # bytes, unpacked: Pillow's PngImagePlugin.MAX_TEXT_CHUNK
+LONG = UNPACKED_MOST
 
 
 @pytest.mark.parametrize("size", [LONG - 1, LONG, LONG + 600_000])
@@ -403,6 +406,40 @@ def test_an_orientation_stored_as_a_fraction_is_kept(tmp_path):
     for extension in EXIF:
         path = write_image(tmp_path / f"a.{extension}", Picture(np.zeros((4, 9, 3), np.uint8), metadata))
         assert read_image(path).metadata.orientation == 6
+
+
+TURNED = (Base.Orientation, 3, 1, b"\6\0")
+
+
+def unsorted(*entries):
+    """An EXIF block of entries as they come, each with the four bytes that hold its value or the place of it."""
+    fields = b"".join(struct.pack("<HHI", *rest) + value.ljust(4, b"\0") for *rest, value in entries)
+    return b"II*\0" + struct.pack("<IH", 8, len(entries)) + fields + bytes(8)
+
+
+@pytest.mark.parametrize("extension", ["webp", "avif"])
+@pytest.mark.parametrize(
+    "exif",
+    [
+        b"Exif\0\0" + unsorted(TURNED),  # twice, as some write it
+        b"II\0*" + unsorted(TURNED)[4:],  # which is read too
+        unsorted(TURNED, (1, 2, 100, b"\xff\xff\xff\0")),  # a value that is nowhere ends what is read
+    ],
+)
+def test_a_block_that_can_be_read_is_kept_beside_a_comment(tmp_path, extension, exif):
+    stream = io.BytesIO()
+    Image.new("RGB", (16, 16)).save(stream, "JPEG", exif=b"Exif\0\0" + exif, comment=b"hi")
+    read = read_image(write_image(tmp_path / f"a.{extension}", read_image(stream.getvalue()))).metadata
+    assert read.orientation == 6
+    assert exif_tags(read)[Base.ImageDescription] == "hi"
+
+
+@pytest.mark.parametrize("extension", ["tif", "avif"])
+@pytest.mark.parametrize(("kind", "count"), [(1, 4), (2, 4), (7, 4), (11, 1)])
+def test_the_place_of_a_directory_where_none_can_be_is_a_tag_like_others(tmp_path, extension, kind, count):
+    exif = unsorted(TURNED, (IFD.Interop, kind, count, b"abc\0"))
+    image = Picture(np.zeros((8, 8, 3), np.uint8), Metadata(exif=exif))
+    assert read_image(write_image(tmp_path / f"a.{extension}", image)).metadata.orientation == 6
 
 
 @pytest.mark.parametrize("bigtiff", [False, True])

@@ -100,15 +100,14 @@ def test_a_picture_that_was_taken_in_is_not_left_when_stopped(
     name: str, is_ignored: bool, tmp_path: Path, photo_file: bytes
 ) -> None:
     number = getattr(signal, name)
-    before = signal.signal(number, signal.SIG_IGN) if is_ignored else None  # which is inherited
+    before = signal.signal(number, signal.SIG_IGN if is_ignored else signal.SIG_DFL)  # which is inherited
     try:
         process = subprocess.Popen(
             [*COMMAND, "-"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
             env=os.environ | {"TMPDIR": str(tmp_path)},
         )  # fmt: skip
     finally:
-        if is_ignored:
-            signal.signal(number, before)
+        signal.signal(number, before)
     with process:
         while not list(tmp_path.glob("*/stdin")):
             assert process.poll() is None

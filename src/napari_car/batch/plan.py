@@ -126,6 +126,8 @@ def _files(named: Path, results: Path) -> Iterator[tuple[Path, Path]]:
     except OSError as error:
         if error.errno in (errno.EACCES, errno.ENAMETOOLONG):
             raise FileError(f"cannot be looked at ({error.strerror})", named) from error
+    except ValueError as error:  # a null character
+        raise FileError("does not exist", named) from error
     if os.path.isdir(named):
         _check_apart(named, results)
         for file in _walk(named, results):

@@ -73,7 +73,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                     sys.stdout.flush()
     except KeyboardInterrupt as stop:
         _say("stopped")
-        return 128 + (stop.args[0] if stop.args else int(signal.SIGINT))
+        return 128 + (stop.args[0] if stop.args and isinstance(stop.args[0], int) else int(signal.SIGINT))
     except MemoryError:
         _say("the work does not fit into memory")
         return 1
@@ -100,7 +100,7 @@ def _open_closed() -> None:
 
 @contextmanager
 def _stopped_by_signals() -> Iterator[None]:
-    """Let other requests to end do what Ctrl-C does, so that nothing half done is left; of those the first counts."""
+    """Let other requests to end do what Ctrl-C does, so that nothing half done is left; the first kind counts."""
     is_main = threading.current_thread() is threading.main_thread()  # which alone has to do with signals
     names = [name for name in ("SIGINT", "SIGTERM", "SIGHUP") if is_main and hasattr(signal, name)]
     handlers = {number: signal.getsignal(number) for number in (getattr(signal, name) for name in names)}
@@ -109,7 +109,7 @@ def _stopped_by_signals() -> Iterator[None]:
     came: list[int] = []
 
     def stop(number: int, _: object) -> None:
-        if not came or number == signal.SIGINT:
+        if not came or number in (signal.SIGINT, came[-1]):
             came.append(number)
             raise KeyboardInterrupt(number)
 

@@ -103,9 +103,11 @@ def _divided(image: NDArray[Any]) -> NDArray[Any]:
     is_float = image.dtype.kind == "f"
     most = 1.0 if is_float else np.iinfo(image.dtype).max
     divided = np.empty_like(image)
-    for row, stored in zip(divided, image, strict=True):
-        alpha = stored[:, 3:].astype(np.float64)
-        colours = stored[:, :3] * (most / np.where(alpha == 0, most, alpha))
-        row[:, :3] = colours if is_float else np.rint(np.minimum(colours, most))
-        row[:, 3:] = stored[:, 3:]
+    step = max(1, 2**16 // image[0].size)
+    for top in range(0, len(image), step):
+        row, stored = divided[top : top + step], image[top : top + step]
+        alpha = stored[..., 3:].astype(np.float64)
+        colours = stored[..., :3] * (most / np.where(alpha == 0, most, alpha))
+        row[..., :3] = colours if is_float else np.rint(np.minimum(colours, most))
+        row[..., 3:] = stored[..., 3:]
     return divided

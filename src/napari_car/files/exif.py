@@ -16,7 +16,6 @@ _log = logging.getLogger(__name__)
 # Source: Exif 2.32, 4.7.2 (APP1 identifier)
 PREFIX = b"Exif\x00\x00"
 # Source: TIFF 6.0, section 2: what a file begins with, in the order of its bytes; the types of values
-_ORDERS = {b"II*\x00": "<", b"MM\x00*": ">"}
 _ASCII, _SHORT, _RATIONAL = 2, 3, 5
 _MOST_TAGS = 5461  # in a directory; Source: ITU-T T.81, B.1.1.4: what a segment of a JPEG holds, at 12 bytes each
 _MOST_NAMED = 20  # tags in a warning
@@ -90,7 +89,7 @@ def _drop_odd(directory: MutableMapping[int, Any], group: int | None) -> list[in
     for tag in lost:
         del directory[tag]
     for tag in list(directory):
-        if tag in (IFD.Exif, IFD.GPSInfo, IFD.Interop):  # places of other directories
+        if tag in ((IFD.Interop,) if group else (IFD.Exif, IFD.GPSInfo)):  # places of other directories
             continue
         try:
             value = directory[tag]
@@ -128,7 +127,7 @@ def completed(exif: bytes, dpi: tuple[float, float] | None, comment: str) -> byt
     and thumbnails do not survive a move.
     """
     tags = load_tags(exif)
-    order = _ORDERS.get(exif[:4], "<")
+    order = tags.endian or "<"
     tag: int
     added: dict[int, tuple[int, int, bytes]] = {}
     if dpi and exif_dpi(tags) is None:
@@ -141,8 +140,9 @@ def completed(exif: bytes, dpi: tuple[float, float] | None, comment: str) -> byt
         added[Base.ImageDescription] = _ASCII, len(text), text
     if not added:
         return exif
-    if len(tags) and exif[:4] in _ORDERS:
+    if len(tags):
         entries, following = _entries(exif, order)
+        entries = {tag: entry for tag, entry in entries.items() if tag in tags}
         block = exif + bytes(len(exif) % 2)
     else:
         entries, following = {}, bytes(4)

@@ -6,11 +6,13 @@ import logging
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 from PIL import Image, PngImagePlugin
 from PIL.ExifTags import Base
 
 from napari_car.files.exif import PREFIX, completed, exif_block, exif_dpi, load_tags, sane_dpi, value_of, writable
 from napari_car.files.iptc import IPTC_RESOURCE, from_hex, iptc_within, photoshop_segment, to_hex
+from napari_car.files.png import UNPACKED_MOST
 
 _log = logging.getLogger(__name__)
 
@@ -20,6 +22,8 @@ _JPEG_SEGMENT = 65533 - 29
 _PNG_IPTC = "Raw profile type iptc"
 _PNG_EXIF = "Raw profile type exif"
 _PNG_XMP = "XML:com.adobe.xmp"
+# Source: PNG, third edition, 11.3.2.5: sRGB as gAMA has it; white, red, green and blue, x and y each, as cHRM has it
+_SRGB_GAMMA, _SRGB_POINTS = 45455, np.array([31270, 32900, 64000, 33000, 30000, 60000, 15000, 6000], np.uint32)
 _NAMES = 300  # characters of what a warning names, at most
 
 
@@ -106,7 +110,7 @@ def metadata_of(image: Image.Image) -> Metadata:
     text.pop(_PNG_XMP, None)
     exif = from_hex(text.pop(_PNG_EXIF, "")) or info.get("exif", b"")
     metadata = Metadata(
-        exif=exif.removeprefix(PREFIX),
+        exif=exif.removeprefix(PREFIX).removeprefix(PREFIX),
         icc=info.get("icc_profile") or b"",
         xmp=_as_bytes(info.get("xmp", b"")),
         iptc=iptc if isinstance(iptc, bytes) else b"",
@@ -152,14 +156,17 @@ def say_what_is_lost(metadata: Metadata, format_name: str) -> None:
 
 def _is_srgb(metadata: Metadata) -> bool:
     """Whether the chunks of a PNG say nothing else than a profile does, or than that its colours are sRGB."""
-    # Source: PNG, third edition, 4.3: cICP goes before iCCP, that before sRGB, that before gAMA; 11.3.2.5: what sRGB
-    # has for gAMA; 11.3.2.6: and for cICP. Gammas within 5 % are taken for the same, as by libpng.
+    # Source: PNG, third edition, 4.3: cICP goes before iCCP, that before sRGB, that before gAMA and cHRM; 11.3.2.6:
+    # cICP of sRGB. Gammas within 5 % are taken for the same, as by libpng, and points within 0.01.
     chunks = dict(metadata.colour)
     if b"cICP" in chunks:
         return chunks[b"cICP"] == bytes([1, 13, 0, 1])
-    if b"gAMA" in chunks and b"sRGB" not in chunks and not metadata.icc:
-        return abs(int.from_bytes(chunks[b"gAMA"]) / 45455 - 1) < 0.05
-    return True
+    if b"sRGB" in chunks or metadata.icc:
+        return True
+    gamma, points = int.from_bytes(chunks.get(b"gAMA", b"")) or _SRGB_GAMMA, _SRGB_POINTS
+    if b"cHRM" in chunks:
+        points = np.frombuffer(chunks[b"cHRM"], ">u4")
+    return abs(gamma / _SRGB_GAMMA - 1) < 0.05 and bool(np.allclose(points, _SRGB_POINTS, atol=1000))
 
 
 def save_options(metadata: Metadata, format_name: str, channels: int) -> dict[str, Any]:
@@ -227,7 +234,7 @@ def _png_text(metadata: Metadata) -> PngImagePlugin.PngInfo:
 
 def _is_too_long(what: str, block: bytes | str) -> bool:
     """Whether a PNG with that block, compressed, could not be read; with a warning."""
-    is_too_long = len(block) >= PngImagePlugin.MAX_TEXT_CHUNK
+    is_too_long = len(block) >= UNPACKED_MOST
     if is_too_long:
         _log.warning("left out the %s of %d bytes: longer than a PNG is read with", what, len(block))
     return is_too_long

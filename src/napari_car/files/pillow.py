@@ -13,10 +13,11 @@ from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageCms
+from PIL import Image, ImageCms, PngImagePlugin
 
 from napari_car.errors import FileError
 from napari_car.files.cost import check_reading
+from napari_car.files.png import UNPACKED_MOST
 from napari_car.files.surface import pixels_of
 
 READABLE = ("JPEG", "PNG", "TIFF", "WEBP", "AVIF", "GIF", "BMP", "PPM")
@@ -45,13 +46,14 @@ def open_image(stream: IO[bytes], max_pixels: int, max_memory: int | None) -> Im
 
 @contextmanager
 def without_pillow_limit() -> Iterator[None]:
-    """Lift the limit of Pillow, which is global; ours is the caller's."""
+    """Lift the limits of Pillow, which are global; that of pixels is the caller's."""
     with _limit_lock:
-        theirs, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+        theirs = Image.MAX_IMAGE_PIXELS, PngImagePlugin.MAX_TEXT_CHUNK
+        Image.MAX_IMAGE_PIXELS, PngImagePlugin.MAX_TEXT_CHUNK = None, UNPACKED_MOST
         try:
             yield
         finally:
-            Image.MAX_IMAGE_PIXELS = theirs
+            Image.MAX_IMAGE_PIXELS, PngImagePlugin.MAX_TEXT_CHUNK = theirs
 
 
 def check_size(width: int, height: int, max_pixels: int, pages: int = 1) -> None:
@@ -159,8 +161,9 @@ def at_full_scale(samples: NDArray[Any], maximum: int) -> NDArray[Any]:
     """Return unsigned samples of 0..``maximum`` in native order over the whole range of their dtype."""
     scaled = np.empty(samples.shape, samples.dtype.newbyteorder("="))
     factor = np.iinfo(scaled.dtype).max / maximum
-    for row, values in zip(scaled, samples, strict=True):  # which takes no floats of the whole picture
-        row[...] = np.rint(np.minimum(values, maximum) * factor)
+    step = max(1, 2**16 // samples[0].size)
+    for top in range(0, len(samples), step):  # bands, which take no floats of the whole picture
+        scaled[top : top + step] = np.rint(np.minimum(samples[top : top + step], maximum) * factor)
     return scaled
 
 

@@ -18,6 +18,9 @@ from numpy.typing import NDArray
 
 from napari_car.steps import side_by_side
 
+UNPACKED_MOST = 8_000_000
+"""Bytes that a text or a profile may unpack to; libpng's own limit, Pillow's is 1 MiB."""
+
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _SAMPLES = {0: 1, 2: 3, 4: 2, 6: 4}  # 11.2.1: colour type -> samples a pixel
 _COLOUR_TYPE = {1: 0, 3: 2, 4: 6}

@@ -14,7 +14,7 @@ from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, PngImagePlugin, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
 from napari_car.errors import CarError, FileError
 from napari_car.files import png
@@ -144,7 +144,7 @@ def _read(stream: IO[bytes], max_pixels: int, max_memory: int | None) -> Picture
         if "MAX_TEXT" not in str(error):  # the names of Pillow's limits
             raise
     _log.warning("left out the texts of the PNG, or its profile: they are longer than is read")
-    return _read_other(png.without_texts(stream, PngImagePlugin.MAX_TEXT_CHUNK), max_pixels, max_memory)
+    return _read_other(png.without_texts(stream, png.UNPACKED_MOST), max_pixels, max_memory)
 
 
 def _read_other(stream: IO[bytes], max_pixels: int, max_memory: int | None) -> Picture:
