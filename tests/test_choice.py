@@ -18,6 +18,7 @@ import pytest
 
 from napari_car import ModelError, choice, load_card, open_session, providers
 from napari_car.choice import Candidate, choose
+from napari_car.jpeg.coding import Coding
 
 INT8, FP32, OTHER = Candidate("cpu", "int8"), Candidate("cpu", "fp32"), Candidate("webgpu", "fp32")
 ALL = (INT8, FP32, OTHER)
@@ -121,7 +122,10 @@ def test_what_was_measured_is_remembered_for_these_files(monkeypatch: pytest.Mon
     assert len(asked) == 3
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", '{"x": 3}', '{"x": {"int8 on cpu": null}}', "\xff"])
+TOO_LARGE = f'{{"x": {{"int8 on cpu": {"9" * 400}}}}}'
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"x": 3}', '{"x": {"int8 on cpu": null}}', TOO_LARGE, "\xff"])
 def test_a_damaged_memory_is_measured_anew(content: str, memory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = measuring(monkeypatch, 2.0, 1.0, 3.0)
     memory.parent.mkdir()
@@ -199,6 +203,16 @@ def test_a_full_disk_leaves_nothing_behind(memory: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(choice.os, "replace", replace_)
     assert choose(CARD, ALL) == FP32
     assert list(memory.parent.iterdir()) == []
+
+
+def test_where_all_fail_the_first_says_so_in_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any) -> None:
+        raise RuntimeError("onnxruntime says no")
+
+    monkeypatch.setattr(providers, "open_graph", refuse)
+    monkeypatch.setattr("napari_car.session.open_graph", refuse)
+    with pytest.raises(ModelError, match="says no"):
+        open_session("car-s", provider="cpu").run(np.zeros((16, 16, 3), np.uint8), Coding.from_quality(20))
 
 
 def test_what_is_asked_for_is_obeyed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -185,6 +185,14 @@ def test_a_picture_turned_since_is_restored():
     assert psnr(restore(turned), reference) > psnr(turned, reference) + 0.5
 
 
+def test_turned_pictures_of_a_stack_go_by_turned_tables():
+    straight = compressed(PHOTO, 30)[0]
+    stack = np.stack([straight, np.rot90(straight)])
+    assert diagnose(stack).is_mixed
+    for before, after in zip(stack, restore(stack, consistent=True), strict=True):
+        np.testing.assert_array_equal(after, restore(before, consistent=True))
+
+
 def test_a_mixed_stack_is_looked_at_in_steps_that_can_be_cancelled(mixed, monkeypatch) -> None:
     looked = []
 

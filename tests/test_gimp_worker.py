@@ -24,6 +24,7 @@ from napari_car.errors import InputError
 from napari_car.gimp.frames import HEAD, MAGIC, PROTOCOL, read_frame, write_frame
 from napari_car.gimp.layer import Finding, Layer, residual
 from napari_car.gimp.parasite import read_parasite
+from napari_car.jpeg.tables import ijg_table
 from napari_car.restore import Options
 from napari_car.steps import drain
 
@@ -346,3 +347,25 @@ def test_the_parasite_is_believed_of_a_layer_that_has_a_trace_of_it(
     as_large = find(clean, str(tmp_path / "photo.jpg"))  # whatever was done to it
     assert (as_large.source, as_large.quality) == ("jpeg-settings", info.quality)
     assert find(half, str(tmp_path / "photo.jpg")).source == "none"
+
+
+def test_a_layer_of_another_quality_is_not_taken_for_that_of_the_file(
+    to_jpeg: Callable[..., bytes], session: Session
+) -> None:
+    """Its coefficients lie on the file's lattice as well: divisors are multiples of one another's."""
+    from skimage import data
+
+    clean = data.astronaut()[:320, :300]
+    other = np.asarray(Image.open(io.BytesIO(to_jpeg(clean, quality=60))))
+    parasite = bytes([3, 30, 3, 0, 2, 2, 1, 1, 1, 1])
+    found = Layer(other, parasite, "").find(session.card)
+    assert (found.source, found.quality) == ("pixels", 60)
+    pixels = np.asarray(Image.open(io.BytesIO(to_jpeg(clean, quality=30))))
+    twice = np.asarray(Image.open(io.BytesIO(to_jpeg(pixels[3:, 5:], quality=90))))
+    found = Layer(twice, bytes([3, 90, *parasite[2:]]), "").find(session.card)
+    assert (found.source, found.quality) == ("pixels", 30)
+    assert "saved at quality 90, but before that" in found.sentence  # which the file of this layer was
+    turned = Layer(np.ascontiguousarray(np.rot90(pixels)), parasite, "").find(session.card)
+    assert (turned.source, turned.quality) == ("jpeg-settings", 30)
+    assert turned.coding is not None
+    np.testing.assert_array_equal(np.reshape(turned.coding.tables[0], (8, 8)), ijg_table(30, "luma").T)

@@ -99,6 +99,16 @@ def test_storing_yields_progress_and_gives_the_same(tmp_path: Path) -> None:
         drain(store_steps(lazily, tmp_path / "restored.zarr"))
 
 
+def test_what_came_into_being_meanwhile_is_not_removed(tmp_path: Path) -> None:
+    pytest.importorskip("zarr")
+    steps = store_steps(restore_dask(da.from_array(noise((3, 100, 90))), quality=20), tmp_path / "restored.zarr")
+    (tmp_path / "restored.zarr").mkdir()
+    (tmp_path / "restored.zarr" / "precious.txt").touch()
+    with pytest.raises(FileError, match="is there already"):
+        next(steps)
+    assert (tmp_path / "restored.zarr" / "precious.txt").exists()
+
+
 def test_a_store_that_is_broken_off_is_not_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     zarr = pytest.importorskip("zarr")
     path = tmp_path / "restored.zarr"
@@ -130,6 +140,7 @@ def test_a_store_that_is_broken_off_is_not_left(tmp_path: Path, monkeypatch: pyt
         (np.zeros((8, 8), np.uint8), {"quality": 20, "strength": np.ones((3, 3))}, r"\(3, 3\)"),
         (np.zeros((8, 8), np.uint8), {"quality": 20, "consistent": np.ones((8, 8, 1))}, "True or False"),
         (np.zeros((8, 8), np.uint16), {"quality": 20, "consistent": True}, "8-bit"),
+        (np.zeros((8, 8), np.uint8), {"quality": 20, "out": np.zeros((8, 8), np.uint8)}, "takes no out"),
     ],
     ids=str,
 )

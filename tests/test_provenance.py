@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from napari_car import list_models, read_jpeg, restore, restore_file, restore_file_steps
+from napari_car import diagnose, list_models, read_jpeg, restore, restore_file, restore_file_steps
 from napari_car.errors import InputError
 from napari_car.files import Metadata, read_image
 from napari_car.files.metadata import exif_tags
@@ -157,6 +157,18 @@ def test_code_that_is_given_runs_and_gives_the_same(options: Any, jpeg: Path) ->
     names: dict[str, Any] = {}
     exec(python_code(f"image = np.asarray(__import__('PIL.Image').Image.open({str(jpeg)!r}))", options), names)
     np.testing.assert_array_equal(names["restored"], restore(image, **options))
+
+
+def test_what_was_diagnosed_before_is_told_too(jpeg: Path, tmp_path: Path) -> None:
+    image = np.asarray(Image.open(jpeg))
+    found = diagnose(image, info=read_jpeg(jpeg))
+    record = drain(restore_file_steps(jpeg, tmp_path / "a.png", quality=found)).record
+    assert (record["quality"], record["quality_source"]) == (read_jpeg(jpeg).quality, "file")
+    assert record["sha256"]
+    assert record["quality_sentence"] == found.sentence
+    names: dict[str, Any] = {"image": image}
+    exec(python_code("", {"quality": found}), names)
+    np.testing.assert_array_equal(names["restored"], restore(image, quality=found))
 
 
 def test_no_metadata_is_no_hindrance(tmp_path: Path, photo: Any) -> None:

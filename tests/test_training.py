@@ -197,6 +197,19 @@ def test_a_checkpoint_of_another_recipe_is_refused(images: Path, tmp_path: Path)
     assert checkpoint.read(fit(other, images, tmp_path, device="cpu", workers=0))[2]["step"] == 2
 
 
+def test_a_checkpoint_of_another_recipe_is_refused_before_any_is_trained(
+    images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fit(SMALL, images, tmp_path, device="cpu", workers=0)
+    common = 'arch = "FastARCNN"\nepochs = 1\npatch = 16\nbatch = 6\n'
+    later = "[[weights]]\nquality = 20\n[[weights]]\nquality = 10\nseed = 4\n"
+    (tmp_path / "recipe.toml").write_text(common + later)
+    arguments = ["train", "--recipe", str(tmp_path / "recipe.toml"), "--images-dir", str(images)]
+    assert main([*arguments, "--outputs-dir", str(tmp_path), "--workers", "0"]) == 1
+    assert "was trained with seed = " in capsys.readouterr().err
+    assert not (tmp_path / "q20.safetensors").exists()
+
+
 def _renamed(folder: Path) -> Path:
     """A folder in which the checkpoint of another architecture goes by the name of the first."""
     (folder / "other").mkdir()

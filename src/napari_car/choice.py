@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import platform
+import secrets
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -125,6 +126,8 @@ def _measure(card: ModelCard, among: Sequence[Candidate]) -> dict[str, float]:
             logger.info("model %s cannot run in %s: %s", card.id, candidate, " ".join(str(error).split()))
         else:
             runs[str(candidate)] = run
+    if not residuals:
+        return {}
     reference = Candidate("cpu", card.precisions[-1])
     exact = residuals[str(reference)] if str(reference) in residuals else _runner(card, reference)()
     wrong = {name for name, residual in residuals.items() if _rms(residual - exact) > TOLERANCE * _rms(exact)}
@@ -209,7 +212,7 @@ def _recall() -> dict[str, dict[str, float]]:
     try:
         memory = json.loads(memory_file().read_text("utf-8"))
         return {str(key): {str(name): float(s) for name, s in row.items()} for key, row in memory.items() if row}
-    except (OSError, ValueError, TypeError, AttributeError, RuntimeError):  # RuntimeError: there is no home
+    except (OSError, ValueError, TypeError, AttributeError, OverflowError, RuntimeError):  # the last: there is no home
         return {}
 
 
@@ -218,7 +221,7 @@ def _remember(memory: dict[str, dict[str, float]]) -> None:
     try:
         file = memory_file()
         file.parent.mkdir(parents=True, exist_ok=True)
-        partial = file.with_name(f"{file.name}.{os.getpid()}")
+        partial = file.with_name(f"{file.name}.{secrets.token_hex(8)}")
         try:
             partial.write_text(json.dumps(memory, indent=1), "utf-8")
             os.replace(partial, file)

@@ -169,7 +169,9 @@ def _is_like(whole: JpegEstimate, own: JpegEstimate) -> bool:
     """Whether a picture of a stack is as the whole stack is, or does not surely show that it is not."""
     if own.confidence < SURE or own.quality is None or whole.quality is None:
         return own.confidence < SURE or own.quality == whole.quality
-    return abs(own.quality - whole.quality) <= ALIKE and own.grid_phase == whole.grid_phase
+    if own.is_turned != whole.is_turned or own.grid_phase != whole.grid_phase:
+        return False
+    return abs(own.quality - whole.quality) <= ALIKE
 
 
 def _of_file(info: JpegInfo) -> str:

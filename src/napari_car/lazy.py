@@ -45,8 +45,8 @@ def restore_dask(array: Any, **options: Unpack[Options]) -> da.Array:
     array
         A dask array, or another that dask can read lazily such as zarr's; shape and dtype as for ``restore``.
     **options
-        Those of ``restore`` without ``session``, ``tile`` and ``max_memory``. "auto" quality is found in the middle of
-        a few pictures, for all of them, or of each when it is restored where these few differ.
+        Those of ``restore`` without ``session``, ``tile``, ``max_memory`` and ``out``. "auto" quality is found in the
+        middle of a few pictures, for all of them, or of each when it is restored where these few differ.
 
     Raises
     ------
@@ -66,7 +66,7 @@ def restore_dask(array: Any, **options: Unpack[Options]) -> da.Array:
     da = _dask_array()
     source = array if isinstance(array, da.Array) else da.from_array(array)
     whole = layout(np.broadcast_to(np.zeros((), source.dtype), source.shape))
-    if refused := {"session", "tile", "max_memory"} & options.keys():
+    if refused := {"session", "tile", "max_memory", "out"} & options.keys():
         raise InputError(f"a lazy array takes no {' and no '.join(sorted(refused))}; each block is a tile")
     if isinstance(options.get("consistent"), np.ndarray):
         raise InputError("a lazy array takes no components to be consistent with; consistent is True or False")
@@ -140,8 +140,12 @@ def store_steps(lazy: da.Array, path: str | os.PathLike[str]) -> Steps[Any]:
         import zarr
     except ImportError as error:
         raise MissingExtraError("A Zarr store", "distributed") from error
-    if os.path.exists(path):
-        raise FileError("is there already; give another name", path)
+    try:
+        os.makedirs(path)
+    except FileExistsError as error:
+        raise FileError("is there already; give another name", path) from error
+    except OSError as error:
+        raise FileError(f"cannot be made a Zarr store ({error.strerror})", path) from error
     places = itertools.product(*(_slices(sizes) for sizes in lazy.chunks))
     total = math.prod(lazy.numblocks)
     done = 0

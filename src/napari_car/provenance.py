@@ -127,6 +127,8 @@ def python_code(reading: str, options: Options, *, function: str = "restore", is
     said: dict[str, Any] = {"model": None, **options}
     if isinstance(said.get("quality"), JpegInfo):
         said["quality"] = Coding.from_info(said["quality"])
+    elif isinstance(said.get("quality"), Diagnosis):
+        said["quality"] = said["quality"].quality
     if said.get("dtype") is not None:
         said["dtype"] = np.dtype(said["dtype"]).name
     session = said.pop("session", None)

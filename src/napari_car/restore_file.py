@@ -161,6 +161,8 @@ def restore_file_steps(
     else:
         quality = Coding.from_info(quality) if isinstance(quality, JpegInfo) else quality
         restored = yield from begin(quality=quality)
+        if isinstance(quality, Diagnosis):
+            diagnosis, quality = quality, quality.quality
     options["quality"] = quality
     record = describe_run(options, diagnosis=diagnosis, name=src.name, path=str(src))
     metadata = picture.metadata.strip() if strip else picture.metadata

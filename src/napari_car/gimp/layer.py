@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 
 from napari_car.cards import ModelCard
-from napari_car.diagnosis import SURE, diagnose
+from napari_car.diagnosis import ALIKE, SURE, diagnose
 from napari_car.errors import CarError, InputError
 from napari_car.gimp.parasite import read_parasite
 from napari_car.jpeg.coding import Coding
+from napari_car.jpeg.estimate import estimate_jpeg
 from napari_car.jpeg.header import JpegInfo, read_jpeg
 from napari_car.jpeg.trace import bears_trace
 from napari_car.pixels import FULL_SCALE, Array
@@ -109,6 +110,8 @@ class Layer:
         coding, estimate = found.coding, found.estimate
         if coding is not None and estimate.grid_phase != (0, 0) and estimate.confidence >= SURE:
             coding = replace(coding, grid_phase=estimate.mcu_phase)
+        if coding is not None and estimate.is_turned and estimate.confidence >= SURE:
+            coding = coding.turned
         return Finding(coding, found.info.quality if found.info else None, source, f"{found.sentence} {where}")
 
     def restore_steps(self, window: Window, session: Session, options: Options) -> Steps[Array]:
@@ -142,10 +145,19 @@ class Layer:
         if kept is None:
             return (read, "file", f"This stands in {os.path.basename(self.file)}.") if read else (None, "none", "")
         is_luma = kept.color_space in ("YCbCr", "grey")
-        if read is None and is_luma and bears_trace(self.colours, kept.quant_tables[0]) is False:
+        if read is None and is_luma and self._is_foreign(kept):
             why = f"GIMP kept quality {kept.quality} from the file, of which this layer has no trace"
             return None, "none", f"{why}; give it as the quality if it is to be restored by that."
         return kept, "jpeg-settings", "GIMP kept this from the file."
+
+    def _is_foreign(self, kept: JpegInfo) -> bool:
+        """Whether the layer surely did not come from the file that GIMP has kept this of."""
+        if bears_trace(self.colours, kept.quant_tables[0]) is False:
+            return True
+        seen = estimate_jpeg(self.colours, in_full=False)  # lattices of one quality lie on those of others
+        if seen.quality is None or seen.last_quality is None or seen.confidence < SURE or not kept.is_standard:
+            return False
+        return min(abs(quality - kept.quality) for quality in (seen.quality, seen.last_quality)) > ALIKE
 
     def _read_file(self) -> JpegInfo | None:
         """The header of the image's file, if that is a JPEG as large as the layer."""

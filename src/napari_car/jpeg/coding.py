@@ -64,10 +64,14 @@ class Coding:
         if estimate.quality is None:
             raise InputError("no JPEG compression was found, so there is no coding to be told")
         coding = cls.from_quality(estimate.quality, estimate.subsampling or "4:2:0")
-        if estimate.is_turned:
-            turned = tuple(tuple(table[i % 8 * 8 + i // 8] for i in range(64)) for table in coding.tables)
-            coding = replace(coding, tables=turned)
-        return replace(coding, grid_phase=estimate.mcu_phase)
+        coding = replace(coding, grid_phase=estimate.mcu_phase)
+        return coding.turned if estimate.is_turned else coding
+
+    @property
+    def turned(self) -> Coding:
+        """The coding of a picture that was turned by a quarter: rows and columns of its tables change places."""
+        tables = tuple(tuple(table[i % 8 * 8 + i // 8] for i in range(64)) for table in self.tables)
+        return replace(self, tables=tables)
 
     @property
     def quality(self) -> float:

@@ -48,7 +48,8 @@ class JpegEstimate:
     confidence
         How likely it is that quality (to within 2) and phase are right, 0..1.
     last_quality, last_grid_phase
-        Of the last compression; those of the dominating one where no other is found.
+        Of the last compression; those of the dominating one where no other is found, as behind one of a picture that
+        was turned in between.
     is_turned
         Whether the picture was turned by a quarter since: rows and columns of the tables have changed places.
     """

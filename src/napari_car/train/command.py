@@ -48,12 +48,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Train every set of weights asked for; finished ones are left as they are."""
+    from napari_car.train.checkpoint import compare
     from napari_car.train.curve import draw_curve
     from napari_car.train.fit import fit
 
     recipes = _recipes(options)
     if options.shipped is not None:
         recipes = _continued(recipes, options)
+    for recipe in recipes:  # before any is trained, which takes hours
+        if (path := options.outputs_dir / f"{recipe.name}.safetensors").exists():
+            compare(path, recipe)
     for recipe in recipes:
         path = fit(
             recipe, options.images_dir, options.outputs_dir,

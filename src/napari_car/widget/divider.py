@@ -70,7 +70,7 @@ class Divider:
             self._viewer.layers.remove(self._line)
         if self._drag in self._viewer.mouse_drag_callbacks:
             self._viewer.mouse_drag_callbacks.remove(self._drag)
-        self._line = None
+        self._line = self._source = None
 
     def _drag(self, viewer: ViewerModel, event: Any) -> Generator[None, None, None]:
         """Follow the mouse, if it was pressed on the line, while the camera rests."""
