@@ -5,7 +5,6 @@ from __future__ import annotations
 import resource
 import subprocess
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -25,9 +24,9 @@ def bytes_per_px(model: Path) -> int:
     return max(_bytes_per_px(model, side) for side in SIDES)
 
 
-def strips_bytes_per_px(model: Path, lead: int, widths: Sequence[int] = WIDTHS) -> int:
+def strips_bytes_per_px(model: Path, lead: int) -> int:
     """The same for columns of strips: bytes per pixel of the first, which is higher than the others by ``lead``."""
-    return max(_bytes_per_px(model, width, lead) for width in widths)
+    return max(_bytes_per_px(model, width, lead) for width in WIDTHS)
 
 
 def _bytes_per_px(model: Path, width: int, lead: int = 0) -> int:
