@@ -41,17 +41,24 @@ def like(found: np.ndarray, expected: np.ndarray) -> bool:
     return bool(np.abs(found - expected).mean() < 0.6)
 
 
-def test_sample_estimate_preview_run_cancel(shown, finish, photo, qtbot) -> None:
+def previewed(shown, finish, photo, restored, qtbot) -> np.ndarray:
+    """The canvas with the preview on it: before to the left, after to the right."""
     viewer, dock = shown
-    restored = restore(photo)
-    assert np.abs(restored.astype(int) - photo).mean() > 1.2
-    assert like(canvas(viewer), photo)
     dock.preview_button.setChecked(True)
     finish(dock)
     qtbot.wait(100)
     picture = canvas(viewer)
     assert like(picture[:, :60], photo[:, :60])
     assert like(picture[:, 68:], restored[:, 68:])
+    return picture
+
+
+def test_sample_estimate_preview_run_cancel(shown, finish, photo, qtbot) -> None:
+    viewer, dock = shown
+    restored = restore(photo)
+    assert np.abs(restored.astype(int) - photo).mean() > 1.2
+    assert like(canvas(viewer), photo)
+    picture = previewed(shown, finish, photo, restored, qtbot)
     line = picture[:, 62:66]
     assert (line[..., 0] - line[..., 2] > 80).any(1).all()  # smoothed by the graphics library, amber all the same
     dock.preview_button.setChecked(False)
@@ -68,12 +75,7 @@ def test_of_an_additive_layer_the_preview_and_the_result_are_shown_alone(shown, 
     viewer, dock = shown
     viewer.layers[0].blending = "additive"
     restored = restore(photo)
-    dock.preview_button.setChecked(True)
-    finish(dock)
-    qtbot.wait(100)
-    picture = canvas(viewer)
-    assert like(picture[:, :60], photo[:, :60])
-    assert like(picture[:, 68:], restored[:, 68:])
+    previewed(shown, finish, photo, restored, qtbot)
     dock.preview_button.setChecked(False)
     dock.run()
     finish(dock)

@@ -99,15 +99,15 @@ def inverted(grey: NDArray[Any]) -> NDArray[Any]:
 
 
 def _divided(image: NDArray[Any]) -> NDArray[Any]:
-    """Return colours that are premultiplied by their alpha as they are without it, a row at a time."""
+    """Return colours that are premultiplied by their alpha as they are without it, some rows at a time."""
     is_float = image.dtype.kind == "f"
     most = 1.0 if is_float else np.iinfo(image.dtype).max
     divided = np.empty_like(image)
     step = max(1, 2**16 // image[0].size)
     for top in range(0, len(image), step):
-        row, stored = divided[top : top + step], image[top : top + step]
+        rows, stored = divided[top : top + step], image[top : top + step]
         alpha = stored[..., 3:].astype(np.float64)
         colours = stored[..., :3] * (most / np.where(alpha == 0, most, alpha))
-        row[..., :3] = colours if is_float else np.rint(np.minimum(colours, most))
-        row[..., 3:] = stored[..., 3:]
+        rows[..., :3] = colours if is_float else np.rint(np.minimum(colours, most))
+        rows[..., 3:] = stored[..., 3:]
     return divided

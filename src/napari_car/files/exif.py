@@ -15,7 +15,7 @@ _log = logging.getLogger(__name__)
 
 # Source: Exif 2.32, 4.7.2 (APP1 identifier)
 PREFIX = b"Exif\x00\x00"
-# Source: TIFF 6.0, section 2: what a file begins with, in the order of its bytes; the types of values
+# Source: TIFF 6.0, section 2: the types of values
 _ASCII, _SHORT, _RATIONAL = 2, 3, 5
 _MOST_TAGS = 5461  # in a directory; Source: ITU-T T.81, B.1.1.4: what a segment of a JPEG holds, at 12 bytes each
 _MOST_NAMED = 20  # tags in a warning

@@ -15,7 +15,7 @@ from napari_car.diagnosis import ALIKE, SURE, diagnose
 from napari_car.errors import CarError, InputError
 from napari_car.gimp.parasite import read_parasite
 from napari_car.jpeg.coding import Coding
-from napari_car.jpeg.estimate import estimate_jpeg
+from napari_car.jpeg.estimate import JpegEstimate
 from napari_car.jpeg.header import JpegInfo, read_jpeg
 from napari_car.jpeg.trace import bears_trace
 from napari_car.pixels import FULL_SCALE, Array
@@ -105,6 +105,10 @@ class Layer:
         """
         info, source, where = self._header()
         found = diagnose(self.colours, info=info, card=card)
+        if info is not None and source == "jpeg-settings" and self._is_foreign(info, found.estimate):
+            why = f"GIMP kept quality {info.quality} from the file, of which this layer has no trace"
+            where = f"{why}; give it as the quality if it is to be restored by that."
+            found = diagnose(self.colours, card=card)
         if found.source != "file":
             return Finding(found.coding, found.estimate.quality, found.source, f"{found.sentence} {where}".strip())
         coding, estimate = found.coding, found.estimate
@@ -141,20 +145,18 @@ class Layer:
 
     def _header(self) -> tuple[JpegInfo | None, str, str]:
         """What a file's header says of the layer, the name of the source and a sentence on it."""
-        kept, read = read_parasite(self.settings, *self.pixels.shape[:2]), self._read_file()
-        if kept is None:
-            return (read, "file", f"This stands in {os.path.basename(self.file)}.") if read else (None, "none", "")
-        is_luma = kept.color_space in ("YCbCr", "grey")
-        if read is None and is_luma and self._is_foreign(kept):
-            why = f"GIMP kept quality {kept.quality} from the file, of which this layer has no trace"
-            return None, "none", f"{why}; give it as the quality if it is to be restored by that."
-        return kept, "jpeg-settings", "GIMP kept this from the file."
+        if (kept := read_parasite(self.settings, *self.pixels.shape[:2])) is not None:
+            return kept, "jpeg-settings", "GIMP kept this from the file."
+        read = self._read_file()
+        return (read, "file", f"This stands in {os.path.basename(self.file)}.") if read else (None, "none", "")
 
-    def _is_foreign(self, kept: JpegInfo) -> bool:
+    def _is_foreign(self, kept: JpegInfo, seen: JpegEstimate) -> bool:
         """Whether the layer surely did not come from the file that GIMP has kept this of."""
+        if kept.color_space not in ("YCbCr", "grey") or self._read_file() is not None:
+            return False
         if bears_trace(self.colours, kept.quant_tables[0]) is False:
             return True
-        seen = estimate_jpeg(self.colours, in_full=False)  # lattices of one quality lie on those of others
+        # Lattices of one quality lie on those of others.
         if seen.quality is None or seen.last_quality is None or seen.confidence < SURE or not kept.is_standard:
             return False
         return min(abs(quality - kept.quality) for quality in (seen.quality, seen.last_quality)) > ALIKE
