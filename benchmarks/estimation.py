@@ -110,6 +110,19 @@ def main() -> None:
             found,
             lambda _, e, q=first, p=(-top % 8, -left % 8): (is_near(e, q), e.grid_phase == p, e.is_double),
         )
+    for first, second in ((10, 75), (10, 90), (30, 90), (50, 90)):
+        found = [estimate_jpeg(compress(np.rot90(compress(p, first)), second), last=second) for p in pictures]
+        tally.row(
+            f"q{first}, turned, q{second} (told)",
+            found,
+            lambda i, e, q=first: (
+                is_near(e, q),
+                e.grid_phase == (pictures[i].shape[1] % 8, 0),
+                e.is_double,
+            ),
+        )
+    told = [estimate_jpeg(compress(p, q), last=q) for p in pictures for q in (20, 50, 80, 95)]
+    tally.row("once (told: nothing before)", told, lambda i, e: (not e.is_double,) * 3)
     print("\nIn the rows of crops, the third figure is the MCU phase; in those of double compression, is_double.")
     tally.calibration()
     large = np.tile(compress(pictures[0], 75), (12, 12, 1))[:4000, :6000]

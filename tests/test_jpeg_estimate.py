@@ -118,6 +118,32 @@ def test_double_compression_on_grid():
     assert (found.is_double, found.is_aligned) == (True, True)
 
 
+@pytest.mark.parametrize(("first", "crop", "last"), [(10, (3, 5), 90), (30, (0, 0), 80), (10, (0, 0), 40)])
+def test_what_was_before_a_compression_that_is_known(first, crop, last):
+    double = compress(compress(PICTURE, first)[crop[0] :, crop[1] :], last)
+    found = estimate_jpeg(double, last=last)
+    assert (found.quality, found.grid_phase) == (first, (-crop[0] % 8, -crop[1] % 8))
+    assert (found.last_quality, found.last_grid_phase, found.is_double) == (last, (0, 0), True)
+    assert found.confidence > 0.9
+
+
+@pytest.mark.parametrize("last", [1, 20, 60, 90, 100])
+@pytest.mark.parametrize("picture", [PICTURE, CAT, np.zeros((9, 9), np.uint8)], ids=["astronaut", "cat", "small"])
+def test_nothing_before_a_compression_that_is_known(picture, last):
+    found = estimate_jpeg(compress(picture, last), last=last)
+    assert (found.quality, found.grid_phase, found.confidence) == (last, (0, 0), 1)
+    assert not found.is_double
+
+
+@pytest.mark.parametrize("picture", [PICTURE, CAT], ids=["astronaut", "cat"])
+@pytest.mark.parametrize("last", [75, 95])
+def test_turned_between_two_compressions(picture, last):
+    double = compress(np.rot90(compress(picture, 10)[3:, 5:]), last)
+    for found in (estimate_jpeg(double), estimate_jpeg(double, last=last)):
+        assert (found.quality, found.is_turned, found.last_quality) == (10, True, last)
+        assert (found.grid_phase, found.last_grid_phase) == ((picture.shape[1] % 8, 5), (0, 0))
+
+
 @pytest.mark.parametrize("shape", [(1, 1), (3, 500), (15, 40), (8, 8, 3), (16, 16)])
 def test_small_pictures_are_no_error(shape):
     found = estimate_jpeg(np.zeros(shape, np.uint8))

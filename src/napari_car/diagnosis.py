@@ -84,7 +84,8 @@ def diagnose(
     card
         Of the model that is to be used; the default model's for None.
     in_full
-        Whether ``estimate`` is to tell the chroma subsampling also where the file is believed; that takes longer.
+        Whether ``estimate`` is to tell all that the pixels show also where the file is believed; that takes three times
+        as long.
 
     Raises
     ------
@@ -136,12 +137,13 @@ def spread(count: int) -> list[int]:
 
 def _diagnose_alike(image: Array, info: JpegInfo | None, card: ModelCard, *, in_full: bool) -> Diagnosis:
     """Diagnose a picture, or a stack as if all of it had been compressed alike."""
-    estimate = estimate_jpeg(image, in_full=in_full or info is None)
+    estimate = estimate_jpeg(image, last=None if info is None else info.quality, in_full=info is None)
     if info is not None and not _is_worse(estimate, info):
         coding, source, sentence = Coding.from_info(info), "file", _of_file(info)
+        estimate = estimate_jpeg(image) if in_full else estimate
     elif estimate.quality is not None:
-        if not in_full and info is not None:
-            estimate = estimate_jpeg(image)
+        if info is not None:
+            estimate = estimate_jpeg(image, last=info.quality)
         coding, source, sentence = Coding.from_estimate(estimate), "pixels", _of_pixels(estimate, info)
     else:
         return Diagnosis(None, "none", "No JPEG compression was found; the picture is left alone.", info, estimate)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import os
 from dataclasses import dataclass
+from functools import cached_property
 from typing import BinaryIO
 
 import numpy as np
@@ -73,7 +74,7 @@ class JpegInfo:
         has_chroma = self.color_space in ("YCbCr", "YCCK")
         return tuple("chroma" if has_chroma and i in (1, 2) else "luma" for i in range(self.n_components))
 
-    @property
+    @cached_property
     def quality(self) -> int:
         """IJG quality 1..100 that stands for all tables of the file; exact where they are IJG tables of one quality."""
         return equivalent_quality(self.quant_tables, self.kinds)
@@ -95,7 +96,7 @@ class JpegInfo:
         """Relative distance of each table from the IJG table of its equivalent quality, at least 0."""
         return tuple(map(table_residual, self.quant_tables, self.kinds))
 
-    @property
+    @cached_property
     def is_standard(self) -> bool:
         """Whether every table is an IJG table; Photoshop, cameras and mozjpeg write tables of their own."""
         return not any(self.table_residuals)

@@ -6,7 +6,8 @@ explains coefficients than a smooth distribution does is counted in nats.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Sequence
 from functools import cache
 from typing import NamedTuple
 
@@ -21,8 +22,9 @@ MAX_QUALITY = 97
 EXACT_NOISE = 0.3
 """Standard deviation of a coefficient that was only rounded to 8 bits, 1/√12, in grey levels."""
 
-_STEPS = 4  # histogram bins per grey level
-_N_BINS = 1024 * _STEPS  # a coefficient of the orthonormal 8×8 DCT of level-shifted samples is at most 1024
+_STEPS = 4  # bins of a histogram per grey level
+_NOISE_OF_A_STEP = 1.0  # grey levels from which one bin each is fine enough
+_LARGEST = 1024  # a coefficient of the orthonormal 8×8 DCT of level-shifted samples is at most that, grey levels
 _OUTLIERS = 0.02  # share of coefficients that clipping or an edit has moved anywhere
 # Rounding errors add up in smooth blocks, where few coefficients carry them all: a second, wider normal.
 _WIDE_SHARE, _WIDENING = 0.2, 4
@@ -32,72 +34,64 @@ _ZERO_MARGIN = 4.5  # nats: a coefficient within three standard deviations of 0 
 
 
 class Evidence(NamedTuple):
-    """Evidence for each IJG quality 1..97.
+    """Evidence for each IJG quality 1..97, of a picture that lies as it was compressed, and of one turned by a quarter.
+
+    Turning exchanges the rows and columns of tables, which are not symmetric.
 
     Parameters
     ----------
     total
-        Nats gained over a smooth distribution, shape (97,).
+        Nats gained over a smooth distribution, shape (2, 97).
     mean
-        The same per non-zero AC coefficient, shape (97,).
+        The same per non-zero AC coefficient, shape (2, 97).
     """
 
     total: NDArray[np.float32]
     mean: NDArray[np.float32]
 
-    @property
-    def quality(self) -> int:
-        """The quality with most evidence."""
-        return int(self.total.argmax()) + 1
 
-
-def histogram(coefficients: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Count the magnitudes of each frequency.
+def quality_evidence(coefficients: NDArray[np.float32], kind: Kind, noises: Sequence[float]) -> list[Evidence]:
+    """Evidence for the table of each IJG quality, for each amount of noise.
 
     Parameters
     ----------
     coefficients
         In grey levels, shape (n, 64).
-
-    Returns
-    -------
-    ndarray
-        Shape (64, 4096): bins of a quarter grey level.
-    """
-    bins = (np.abs(coefficients) * np.float32(_STEPS) + np.float32(0.5)).astype(np.int32)
-    np.minimum(bins, _N_BINS - 1, out=bins)
-    bins += np.arange(64, dtype=np.int32) * _N_BINS
-    return np.bincount(bins.ravel(), minlength=64 * _N_BINS).reshape(64, _N_BINS).astype(np.float32)
-
-
-def quality_evidence(counts: NDArray[np.float32], kind: Kind, noise: float = EXACT_NOISE) -> Evidence:
-    """Evidence for the table of each IJG quality.
-
-    Parameters
-    ----------
-    counts
-        What `histogram` returns.
     kind
         Luma or chroma tables.
-    noise
-        Standard deviation of a coefficient around its multiple, grey levels.
+    noises
+        Standard deviations of a coefficient around its multiple, grey levels.
     """
-    divisors = _ladder(kind)
-    frequency = np.arange(64)
-    ends = _N_BINS - (counts[:, ::-1] > 0).argmax(1)  # behind the last bin that counts, or all bins where none does
-    tables = [_gain_table(max(noise, _DC_NOISE)), *[_gain_table(noise)] * 63]
-    rows = zip(counts, tables, ends, strict=True)
-    gain = np.stack([_weighted(row[:end], table[:end]) for row, table, end in rows])
-    each = gain[frequency, divisors]
-    total = each[:, 1:].sum(1)
-    # Flat areas have a few values of DC, on some lattice by chance: alone, they are no evidence.
-    total += np.minimum(each[:, 0], np.maximum(total, 0))
+    steps = _STEPS if min(noises) < _NOISE_OF_A_STEP else 1
+    counts = _histogram(coefficients, steps)
+    n_bins = counts.shape[1]
+    ends = n_bins - (counts[:, ::-1] > 0).argmax(1)  # behind the last bin that counts, or all bins where none does
     # How many lie in each bin or above; none in the one that is added.
     n_used = int(ends[1:].max())
     beyond = np.zeros((64, n_used + 1), np.float32)
     beyond[1:, :n_used] = np.cumsum(counts[1:, n_used - 1 :: -1], axis=1)[:, ::-1]
-    n_nonzero = beyond[frequency, np.minimum(divisors * _STEPS // 2, n_used)].sum(1)
-    return Evidence(total, total / np.maximum(n_nonzero, 1))
+    divisors, frequency = _ladders(kind), np.arange(64)
+    n_nonzero = beyond[frequency, np.minimum((divisors * steps + 1) // 2, n_used)].sum(-1)
+    found = []
+    for noise in noises:
+        tables = [_gain_table(max(noise, _DC_NOISE), steps), *[_gain_table(noise, steps)] * 63]
+        rows = zip(counts, tables, ends, strict=True)
+        gain = np.stack([_weighted(row[:end], table[:end]) for row, table, end in rows])
+        each = gain[frequency, divisors]
+        total = each[..., 1:].sum(-1)
+        # Flat areas have a few values of DC, on some lattice by chance: alone, they are no evidence.
+        total += np.minimum(each[..., 0], np.maximum(total, 0))
+        found.append(Evidence(total, total / np.maximum(n_nonzero, 1)))
+    return found
+
+
+def _histogram(coefficients: NDArray[np.float32], steps: int) -> NDArray[np.float32]:
+    """How often each magnitude occurs at each frequency, shape (64, 1024 · steps): bins of a part of a grey level."""
+    n_bins = _LARGEST * steps
+    bins = (np.abs(coefficients) * np.float32(steps) + np.float32(0.5)).astype(np.int32)
+    np.minimum(bins, n_bins - 1, out=bins)
+    bins += np.arange(64, dtype=np.int32) * n_bins
+    return np.bincount(bins.ravel(), minlength=64 * n_bins).reshape(64, n_bins).astype(np.float32)
 
 
 def _weighted(counts: NDArray[np.float32], table: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -107,35 +101,41 @@ def _weighted(counts: NDArray[np.float32], table: NDArray[np.float32]) -> NDArra
 
 
 @cache
-def _ladder(kind: Kind) -> NDArray[np.intp]:
-    """Divisors of each quality, shape (97, 64)."""
-    return np.stack([ijg_table(quality, kind).ravel() for quality in range(1, MAX_QUALITY + 1)]).astype(np.intp)
+def _ladders(kind: Kind) -> NDArray[np.intp]:
+    """Divisors of each quality, upright and turned, shape (2, 97, 64)."""
+    tables = np.stack([ijg_table(quality, kind) for quality in range(1, MAX_QUALITY + 1)])
+    return np.stack([tables, tables.swapaxes(1, 2)]).reshape(2, MAX_QUALITY, 64).astype(np.intp)
 
 
 @cache
-def _gain_table(noise: float) -> NDArray[np.float32]:
-    """Nats that a coefficient in each bin gives each divisor, shape (4096, 256)."""
-    table = np.zeros((BASELINE_MAX + 1, _N_BINS), np.float32)
-    for divisor, density in enumerate(_densities(noise), 1):
-        half = len(density) - 1  # halfway between two multiples, from where the distance falls again
-        gain = np.log(divisor * density)
-        table[divisor] = np.resize(np.concatenate([gain, gain[half - 1 : 0 : -1]]), _N_BINS)
+def _gain_table(noise: float, steps: int) -> NDArray[np.float32]:
+    """Nats that a coefficient in each bin gives each divisor, shape (1024 · steps, 256)."""
+    n_bins = _LARGEST * steps
+    table = np.zeros((BASELINE_MAX + 1, n_bins), np.float32)
+    densities = np.log(_density(noise, steps))
+    at_zero = np.minimum(0, _ZERO_MARGIN + densities - densities[:, :1])
+    for divisor in range(1, BASELINE_MAX + 1):
+        period = divisor * steps
+        half = period // 2 + 1  # behind halfway between two multiples, from where the distance falls again
+        falling = period - half + 1
+        gain = densities[divisor - 1, :half] + np.float32(math.log(divisor))
+        cycle = np.concatenate([gain, gain[falling - 1 : 0 : -1]])
+        table[divisor] = np.tile(cycle, -(-n_bins // period))[:n_bins]
         # A zero is what smooth pictures have too: it may speak against a divisor, never for it.
-        table[divisor, :half] = np.minimum(0, _ZERO_MARGIN + np.log(density / density[0]))[:half]
-    return table.T
+        table[divisor, :falling] = at_zero[divisor - 1, :falling]
+    return np.ascontiguousarray(table.T)  # row by row, as it is summed
 
 
-def _densities(noise: float) -> Iterator[NDArray[np.float32]]:
-    """Probability density of the distance to the nearest multiple of each divisor, in bins up to half of it."""
+def _density(noise: float, steps: int) -> NDArray[np.float32]:
+    """Probability density of the distance to the nearest multiple of each divisor, in bins up to half of the last."""
     divisors = np.arange(1, BASELINE_MAX + 1, dtype=np.float32)
-    halves = (divisors * _STEPS // 2).astype(np.intp)
-    residue = np.arange(halves[-1] + 1, dtype=np.float32) / _STEPS
-    density = np.repeat(np.float32(_OUTLIERS) / divisors[:, None], len(residue), axis=1)
+    halves = (divisors * steps // 2).astype(np.intp)
+    distance = np.arange(halves[-1] + 1, dtype=np.float32) / steps
+    density = np.repeat(np.float32(_OUTLIERS) / divisors[:, None], len(distance), axis=1)
     for share, sigma in ((1 - _WIDE_SHARE, noise), (_WIDE_SHARE, _WIDENING * noise)):
         weight = np.float32((1 - _OUTLIERS) * share / (sigma * np.sqrt(2 * np.pi)))
         for neighbour in (-2, -1, 0, 1, 2):
             n_near = int(((abs(neighbour) - 0.5) * divisors <= _FAR * sigma).sum())
-            distance = residue[: halves[n_near - 1] + 1] + np.float32(neighbour) * divisors[:n_near, None]
-            density[:n_near, : distance.shape[1]] += weight * np.exp(np.float32(-0.5 / sigma**2) * distance**2)
-    for half, row in zip(halves, density, strict=True):
-        yield row[: half + 1]
+            from_it = distance[: halves[n_near - 1] + 1] + np.float32(neighbour) * divisors[:n_near, None]
+            density[:n_near, : from_it.shape[1]] += weight * np.exp(np.float32(-0.5 / sigma**2) * from_it**2)
+    return density

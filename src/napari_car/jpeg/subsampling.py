@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_car.jpeg.dct import block_dct
-from napari_car.jpeg.lattice import histogram, quality_evidence
+from napari_car.jpeg.lattice import quality_evidence
 
 _FACTORS = {"4:4:4": (1, 1), "4:2:2": (1, 2), "4:4:0": (2, 1), "4:2:0": (2, 2)}
-_NOISE = 0.6  # grey levels that rounding leaves, enlarged where upsampling is undone
+_NOISE = 0.6  # grey levels that rounding alone leaves, enlarged where upsampling is undone
 _LEAD = 0.05  # nats by which one subsampling must fit better than all others
 
 # Weights of Cb and Cr. Source: ITU-T T.871 clause 7.
@@ -26,9 +26,9 @@ _SHARPEN = (np.sqrt(2) * (2 * np.sqrt(2) - 3) ** np.abs(np.arange(-5, 6))).astyp
 
 
 def find_subsampling(
-    windows: Sequence[NDArray[np.float32]], quality: int, phase: tuple[int, int]
+    windows: Sequence[NDArray[np.float32]], quality: int, phase: tuple[int, int], *, noise: float, is_turned: bool
 ) -> tuple[str | None, tuple[int, int]]:
-    """The chroma subsampling under which chroma fits its quantization table best.
+    """The chroma subsampling, of the picture as it lies, under which chroma fits its quantization table best.
 
     Parameters
     ----------
@@ -38,6 +38,10 @@ def find_subsampling(
         IJG quality 1..97 of the picture.
     phase
         Row and column of the first block boundary of luma, 0..7.
+    noise
+        That is on the coefficients of luma since, standard deviation in grey levels.
+    is_turned
+        Whether the picture was turned by a quarter since it was compressed.
 
     Returns
     -------
@@ -48,7 +52,7 @@ def find_subsampling(
     """
     chroma = [plane for window in windows for plane in _chroma(window)]
     fits = {
-        (name, mcu_phase): _fit(chroma, factors, mcu_phase, quality)
+        (name, mcu_phase): float(_fit(chroma, factors, mcu_phase, max(noise, _NOISE))[int(is_turned), quality - 1])
         for name, factors in _FACTORS.items()
         for mcu_phase in _mcu_phases(phase, factors)
     }
@@ -58,15 +62,15 @@ def find_subsampling(
 
 
 def _fit(
-    chroma: Sequence[NDArray[np.float32]], factors: tuple[int, int], mcu_phase: tuple[int, int], quality: int
-) -> float:
-    """Nats per non-zero AC coefficient; DC is left out, as it is a multiple at full resolution, too."""
+    chroma: Sequence[NDArray[np.float32]], factors: tuple[int, int], mcu_phase: tuple[int, int], noise: float
+) -> NDArray[np.float32]:
+    """Nats per non-zero coefficient, as ``Evidence.mean``; without DC, which is a multiple at full resolution, too."""
     top, left = (start // factor for start, factor in zip(mcu_phase, factors, strict=True))
     samples = [_downsample(plane, factors, mcu_phase)[top:, left:] for plane in chroma]
     blocks = np.concatenate([block_dct(plane).reshape(-1, 64) for plane in samples])
-    counts = histogram(blocks[np.isfinite(blocks).all(1)])
-    counts[0] = 0
-    return float(quality_evidence(counts, "chroma", _NOISE).mean[quality - 1])
+    blocks = blocks[np.isfinite(blocks).all(1)]
+    blocks[:, 0] = 0
+    return quality_evidence(blocks, "chroma", (noise,))[0].mean
 
 
 def _chroma(window: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -44,11 +44,6 @@ class Window:
         is_inside: NDArray[np.bool_] = np.logical_and.reduce([(plane > 0.5) & (plane < 254.5) for plane in planes])
         return is_inside
 
-    @property
-    def turned(self) -> Window:
-        """Rows for columns: tables are not symmetric."""
-        return Window(self.luma.T, None if self.rgb is None else self.rgb.swapaxes(0, 1))
-
     def is_usable(self, phase: tuple[int, int]) -> NDArray[np.bool_]:
         """Which blocks of a grid are free of clipped pixels, flat in row-major order."""
         top, left = phase

@@ -170,7 +170,7 @@ def diagnose_steps(source: Source, card: ModelCard, *, is_current_plane: bool = 
     """Find out, in one step, how a layer was compressed: its planes alike, or the plane that is shown by itself."""
     yield 0, 1
     pixels = source.looked_at(is_current_plane=is_current_plane)
-    return diagnose(source.as_image(pixels), info=file_header(source), card=card)
+    return diagnose(source.as_image(pixels), info=file_header(source), card=card, in_full=False)
 
 
 def file_header(source: Source) -> JpegInfo | None:
