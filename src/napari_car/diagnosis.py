@@ -84,8 +84,8 @@ def diagnose(
     card
         Of the model that is to be used; the default model's for None.
     in_full
-        Whether ``estimate`` is to tell all that the pixels show also where the file is believed; that takes three times
-        as long.
+        Whether ``estimate`` is to tell all that the pixels show also where the file is believed; that takes several
+        times as long.
 
     Raises
     ------

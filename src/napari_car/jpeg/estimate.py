@@ -88,11 +88,11 @@ def estimate_jpeg(image: NDArray[Any], *, in_full: bool = True, last: int | None
         Shape (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), alpha being ignored; leading axes are a stack of pictures that
         were compressed alike. uint8, uint16, or float in [0, 1].
     in_full
-        Whether to find ``subsampling`` and ``mcu_phase`` as well, a third of the work; else they are None and
+        Whether to find ``subsampling`` and ``mcu_phase`` as well, half of the work; else they are None and
         ``grid_phase``.
     last
         IJG quality of the last compression where it is known, as of a picture that was just read from a JPEG file. Then
-        only a coarser one before it is looked for, in a third of the time.
+        only a coarser one before it is looked for, in half the time.
 
     Returns
     -------

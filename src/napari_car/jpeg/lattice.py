@@ -22,8 +22,6 @@ MAX_QUALITY = 97
 EXACT_NOISE = 0.3
 """Standard deviation of a coefficient that was only rounded to 8 bits, 1/√12, in grey levels."""
 
-_STEPS = 4  # bins of a histogram per grey level
-_NOISE_OF_A_STEP = 1.0  # grey levels from which one bin each is fine enough
 _LARGEST = 1024  # a coefficient of the orthonormal 8×8 DCT of level-shifted samples is at most that, grey levels
 _OUTLIERS = 0.02  # share of coefficients that clipping or an edit has moved anywhere
 # Rounding errors add up in smooth blocks, where few coefficients carry them all: a second, wider normal.
@@ -62,7 +60,7 @@ def quality_evidence(coefficients: NDArray[np.float32], kind: Kind, noises: Sequ
     noises
         Standard deviations of a coefficient around its multiple, grey levels.
     """
-    steps = _STEPS if min(noises) < _NOISE_OF_A_STEP else 1
+    steps = math.ceil(1 / min(noises))  # bins a grey level, none wider than the noise
     counts = _histogram(coefficients, steps)
     n_bins = counts.shape[1]
     ends = n_bins - (counts[:, ::-1] > 0).argmax(1)  # behind the last bin that counts, or all bins where none does
