@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from napari_car.jpeg.estimate import JpegEstimate, estimate_jpeg
+from napari_car.jpeg.header import JpegInfo, read_jpeg
 
 Picture = NDArray[np.uint8]
 CROP = 320
@@ -26,9 +27,20 @@ QUALITIES = (5, 10, 20, 30, 40, 50, 60, 75, 85, 90, 95)
 
 def compress(picture: Picture, quality: int, subsampling: str = "4:2:0") -> Picture:
     """Encode and decode."""
+    return coded(picture, quality, subsampling)[0]
+
+
+def coded(picture: Picture, quality: int, subsampling: str = "4:2:0") -> tuple[Picture, JpegInfo]:
+    """The same, and the header of the file."""
     file = io.BytesIO()
     Image.fromarray(picture).save(file, "JPEG", quality=quality, subsampling=subsampling)
-    return np.asarray(Image.open(file))
+    return np.asarray(Image.open(file)), read_jpeg(file.getvalue())
+
+
+def estimate_before(picture: Picture, quality: int) -> JpegEstimate:
+    """What is found behind a compression that is known from its file."""
+    pixels, info = coded(picture, quality)
+    return estimate_jpeg(pixels, last=info)
 
 
 def read(paths: Iterable[Path]) -> list[Picture]:
@@ -51,7 +63,7 @@ class Tally:
         self.sure += [(answer.confidence, bool(q and p)) for answer, (q, p, _) in zip(found, checks, strict=True)]
         sure = np.mean([answer.confidence for answer in found])
         print(
-            f"| {name:26} | " + " | ".join(f"{share:6.1%}" for share in checks.mean(0)) + f" | {sure:.2f} |", flush=True
+            f"| {name:27} | " + " | ".join(f"{share:6.1%}" for share in checks.mean(0)) + f" | {sure:.2f} |", flush=True
         )
 
     def calibration(self) -> None:
@@ -100,29 +112,23 @@ def main() -> None:
         )
     clean = [estimate_jpeg(picture) for picture in pictures]
     tally.row("clean (found: none)", clean, lambda _, e: (e.quality is None, e.quality is None, e.quality is None))
-    for first, second, (top, left) in (
-        (10, 90, (3, 5)), (10, 90, (0, 0)), (10, 75, (3, 5)), (30, 90, (3, 5)), (30, 75, (3, 5)), (30, 75, (0, 0)),
-        (50, 80, (3, 5)), (60, 95, (3, 5)),
-    ):  # fmt: skip
-        found = [estimate_jpeg(compress(compress(picture, first)[top:, left:], second)) for picture in pictures]
+    for first, second in ((10, 20), (10, 90), (30, 50), (30, 75), (50, 80), (60, 95), (80, 90)):
+        for name, top, left in (("", 0, 0), (", crop 3,5", 3, 5)):
+            once = [compress(picture, first)[top:, left:] for picture in pictures]
+            tally.row(
+                f"q{first}{name}, q{second}",
+                [estimate_jpeg(compress(picture, second)) for picture in once],
+                right := lambda _, e, q=first, p=(-top % 8, -left % 8): (is_near(e, q), e.grid_phase == p, e.is_double),
+            )
+            tally.row(f"q{first}{name}, q{second}, file", [estimate_before(p, second) for p in once], right)
+        once = [np.rot90(compress(picture, first)) for picture in pictures]
         tally.row(
-            f"q{first}, crop {top},{left}, q{second}",
-            found,
-            lambda _, e, q=first, p=(-top % 8, -left % 8): (is_near(e, q), e.grid_phase == p, e.is_double),
+            f"q{first}, turned, q{second}, file",
+            [estimate_before(picture, second) for picture in once],
+            lambda i, e, q=first: (is_near(e, q), e.grid_phase == (pictures[i].shape[1] % 8, 0), e.is_double),
         )
-    for first, second in ((10, 75), (10, 90), (30, 90), (50, 90)):
-        found = [estimate_jpeg(compress(np.rot90(compress(p, first)), second), last=second) for p in pictures]
-        tally.row(
-            f"q{first}, turned, q{second} (told)",
-            found,
-            lambda i, e, q=first: (
-                is_near(e, q),
-                e.grid_phase == (pictures[i].shape[1] % 8, 0),
-                e.is_double,
-            ),
-        )
-    told = [estimate_jpeg(compress(p, q), last=q) for p in pictures for q in (20, 50, 80, 95)]
-    tally.row("once (told: nothing before)", told, lambda i, e: (not e.is_double,) * 3)
+    single = [estimate_before(picture, quality) for picture in pictures for quality in (20, 50, 80, 95)]
+    tally.row("once, file (nothing before)", single, lambda _, e: (not e.is_double,) * 3)
     print("\nIn the rows of crops, the third figure is the MCU phase; in those of double compression, is_double.")
     tally.calibration()
     large = np.tile(compress(pictures[0], 75), (12, 12, 1))[:4000, :6000]

@@ -10,21 +10,31 @@ from hypothesis import strategies as st
 from PIL import Image
 from skimage import data
 
+from napari_car.diagnosis import SURE
 from napari_car.errors import InputError
 from napari_car.jpeg.coding import Coding
 from napari_car.jpeg.dct import block_dct, shifted_dcts
+from napari_car.jpeg.earlier import ENOUGH, passes_before
 from napari_car.jpeg.estimate import estimate_jpeg
+from napari_car.jpeg.header import read_jpeg
 from napari_car.jpeg.tables import ijg_table
+from napari_car.jpeg.windows import cut_windows
 
 PICTURE = data.astronaut()
 CAT = data.chelsea()
 
 
 def compress(picture, quality, subsampling="4:2:0"):
+    return coded(picture, quality=quality, subsampling=subsampling)[0]
+
+
+def coded(picture, **options):
+    """The picture as it comes out of a JPEG file, and the file's header."""
     file = io.BytesIO()
-    options = {"subsampling": subsampling} if picture.ndim == 3 else {}
-    Image.fromarray(picture).save(file, "JPEG", quality=quality, **options)
-    return np.asarray(Image.open(file))
+    if picture.ndim == 2:
+        options.pop("subsampling", None)
+    Image.fromarray(picture).save(file, "JPEG", **options)
+    return np.asarray(Image.open(file)), read_jpeg(file.getvalue())
 
 
 def test_shifted_dcts_are_those_of_the_shifted_plane():
@@ -118,28 +128,63 @@ def test_double_compression_on_grid():
     assert (found.is_double, found.is_aligned) == (True, True)
 
 
-@pytest.mark.parametrize(("first", "crop", "last"), [(10, (3, 5), 90), (30, (0, 0), 80), (10, (0, 0), 40)])
-def test_what_was_before_a_compression_that_is_known(first, crop, last):
-    double = compress(compress(PICTURE, first)[crop[0] :, crop[1] :], last)
-    found = estimate_jpeg(double, last=last)
-    assert (found.quality, found.grid_phase) == (first, (-crop[0] % 8, -crop[1] % 8))
+@pytest.mark.parametrize("crop", [(0, 0), (3, 5), (0, 4)])
+@pytest.mark.parametrize(("first", "last"), [(5, 98), (10, 40), (30, 60), (50, 80), (80, 95)])
+def test_what_was_before_a_compression_that_is_known(first, last, crop):
+    double, info = coded(compress(PICTURE, first)[crop[0] :, crop[1] :], quality=last)
+    found = estimate_jpeg(double, last=info)
+    assert abs(found.quality - first) <= 2
+    assert found.grid_phase == (-crop[0] % 8, -crop[1] % 8)
     assert (found.last_quality, found.last_grid_phase, found.is_double) == (last, (0, 0), True)
     assert found.confidence > 0.9
 
 
-@pytest.mark.parametrize("last", [1, 20, 60, 90, 100])
+@pytest.mark.parametrize(("first", "last"), [(70, 80), (10, 20)])
+def test_on_the_same_grid_it_need_not_be_much_coarser(first, last):
+    double, info = coded(compress(PICTURE, first), quality=last)
+    assert estimate_jpeg(double, last=info).quality == estimate_jpeg(double).quality == first
+
+
+@pytest.mark.parametrize("quality", [1, 20, 60, 75, 90, 96, 100])
 @pytest.mark.parametrize("picture", [PICTURE, CAT, np.zeros((9, 9), np.uint8)], ids=["astronaut", "cat", "small"])
-def test_nothing_before_a_compression_that_is_known(picture, last):
-    found = estimate_jpeg(compress(picture, last), last=last)
-    assert (found.quality, found.grid_phase, found.confidence) == (last, (0, 0), 1)
+def test_nothing_before_a_compression_that_is_known(picture, quality):
+    pixels, info = coded(picture, quality=quality)
+    found = estimate_jpeg(pixels, last=info)
+    assert (found.quality, found.grid_phase, found.confidence) == (quality, (0, 0), 1)
     assert not found.is_double
+
+
+@pytest.mark.parametrize(
+    "picture",
+    [
+        np.kron(np.indices((40, 40)).sum(0) % 2, np.ones((8, 8))) * 200,
+        np.add.outer(np.arange(320), np.arange(320)) % 256,
+        np.tile(np.arange(0, 256, 8), (320, 10)),
+        np.random.default_rng(0).integers(0, 256, (320, 320)),
+        np.tile(data.camera()[:16, :16], (20, 20)),
+    ],
+    ids=["checks", "ramp", "stripes", "noise", "tiles"],
+)
+@pytest.mark.parametrize("quality", [30, 75, 95])
+def test_patterns_show_nothing_before_their_compression(picture, quality):
+    pixels, info = coded(picture.astype(np.uint8), quality=quality)
+    found = estimate_jpeg(pixels, last=info)
+    assert found.quality == quality or found.confidence < SURE
+
+
+def test_tables_of_other_programs_are_looked_behind():
+    for tables in ("web_low", "web_high"):
+        once, info = coded(CAT, qtables=tables)
+        assert passes_before(cut_windows(once), (0, 0), info.quant_tables[0], info.quality)[0].total < ENOUGH
+    twice, info = coded(compress(CAT, 20), qtables="web_high")
+    assert estimate_jpeg(twice, last=info).quality == 20
 
 
 @pytest.mark.parametrize("picture", [PICTURE, CAT], ids=["astronaut", "cat"])
 @pytest.mark.parametrize("last", [75, 95])
 def test_turned_between_two_compressions(picture, last):
-    double = compress(np.rot90(compress(picture, 10)[3:, 5:]), last)
-    for found in (estimate_jpeg(double), estimate_jpeg(double, last=last)):
+    double, info = coded(np.rot90(compress(picture, 10)[3:, 5:]), quality=last)
+    for found in (estimate_jpeg(double), estimate_jpeg(double, last=info)):
         assert (found.quality, found.is_turned, found.last_quality) == (10, True, last)
         assert (found.grid_phase, found.last_grid_phase) == ((picture.shape[1] % 8, 5), (0, 0))
 

@@ -11,13 +11,11 @@ from napari_car.cards import ModelCard, load_card
 from napari_car.jpeg.coding import Coding
 from napari_car.jpeg.estimate import JpegEstimate, estimate_jpeg
 from napari_car.jpeg.header import JpegInfo
+from napari_car.jpeg.passes import is_coarser
 from napari_car.pixels import Array, check_range, pictures
 
 SURE = 0.9
 """Confidence from which the pixels are believed against the file."""
-
-COARSER = 10
-"""Steps of quality by which an earlier compression on the same grid must be worse to be believed."""
 
 ALIKE = 2
 """Steps of quality within which pictures of a stack count as alike; estimates are sure to within as many."""
@@ -137,13 +135,14 @@ def spread(count: int) -> list[int]:
 
 def _diagnose_alike(image: Array, info: JpegInfo | None, card: ModelCard, *, in_full: bool) -> Diagnosis:
     """Diagnose a picture, or a stack as if all of it had been compressed alike."""
-    estimate = estimate_jpeg(image, last=None if info is None else info.quality, in_full=info is None)
+    last = info if info is not None and info.color_space in ("grey", "YCbCr") else None
+    estimate = estimate_jpeg(image, last=last, in_full=info is None)
     if info is not None and not _is_worse(estimate, info):
         coding, source, sentence = Coding.from_info(info), "file", _of_file(info)
         estimate = estimate_jpeg(image) if in_full else estimate
     elif estimate.quality is not None:
         if info is not None:
-            estimate = estimate_jpeg(image, last=info.quality)
+            estimate = estimate_jpeg(image, last=last)
         coding, source, sentence = Coding.from_estimate(estimate), "pixels", _of_pixels(estimate, info)
     else:
         return Diagnosis(None, "none", "No JPEG compression was found; the picture is left alone.", info, estimate)
@@ -163,8 +162,7 @@ def _is_worse(estimate: JpegEstimate, info: JpegInfo) -> bool:
     """Whether the pixels surely show a compression before that of the file, and a coarser one."""
     if estimate.quality is None or estimate.confidence < SURE:
         return False
-    is_shifted = estimate.grid_phase != (0, 0)
-    return estimate.quality < info.quality - (0 if is_shifted else COARSER)
+    return is_coarser(estimate.quality, info.quality)
 
 
 def _is_like(whole: JpegEstimate, own: JpegEstimate) -> bool:

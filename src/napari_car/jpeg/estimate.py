@@ -10,9 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_car.errors import InputError
+from napari_car.jpeg.earlier import ENOUGH, passes_before
+from napari_car.jpeg.header import JpegInfo
 from napari_car.jpeg.lattice import EXACT_NOISE
-from napari_car.jpeg.passes import LATER_NOISE, Pass, Phase, grid_signs, is_coarser, likely_phases, rank
+from napari_car.jpeg.passes import LATER_NOISE, Pass, Phase, grid_signs, likely_phases, rank
 from napari_car.jpeg.subsampling import find_subsampling
+from napari_car.jpeg.tables import ijg_table
 from napari_car.jpeg.windows import Window, cut_windows
 
 # Chosen on photographs of the training pool, never on those of the test sets.
@@ -76,7 +79,7 @@ class _Found(NamedTuple):
 _NOTHING = _Found(None, None, 0.0)
 
 
-def estimate_jpeg(image: NDArray[Any], *, in_full: bool = True, last: int | None = None) -> JpegEstimate:
+def estimate_jpeg(image: NDArray[Any], *, in_full: bool = True, last: JpegInfo | None = None) -> JpegEstimate:
     """Find quality, grid phase and subsampling of the JPEG compression that a picture went through.
 
     Looks at a bounded number of windows, so that the time hardly grows with the size of the picture. One that
@@ -91,7 +94,7 @@ def estimate_jpeg(image: NDArray[Any], *, in_full: bool = True, last: int | None
         Whether to find ``subsampling`` and ``mcu_phase`` as well, half of the work; else they are None and
         ``grid_phase``.
     last
-        IJG quality of the last compression where it is known, as of a picture that was just read from a JPEG file. Then
+        Header of the JPEG file, grey or YCbCr, that the picture was just read from. Its compression is known then, and
         only a coarser one before it is looked for, in half the time.
 
     Returns
@@ -122,9 +125,13 @@ def estimate_jpeg(image: NDArray[Any], *, in_full: bool = True, last: int | None
     windows = cut_windows(image)
     main, finer, confidence = _NOTHING
     if min(windows[0].luma.shape) >= _MIN_SIZE:
-        main, finer, confidence = _passes(windows) if last is None else _passes_before(windows, last)
+        if last is None:
+            main, finer, confidence = _passes(windows)
+        else:
+            main, finer, confidence = _pass_before(windows, (0, 0), last.quant_tables[0], last.quality)
+    known = None if last is None else last.quality
     if main is None:
-        return JpegEstimate(last, (0, 0), (0, 0), None, confidence if last is None else 1.0, last, (0, 0))
+        return JpegEstimate(known, (0, 0), (0, 0), None, confidence if last is None else 1.0, known, (0, 0))
     subsampling, mcu_phase = None, main.phase
     colored = [window.rgb for window in windows if window.rgb is not None]
     if not colored:
@@ -143,7 +150,7 @@ def estimate_jpeg(image: NDArray[Any], *, in_full: bool = True, last: int | None
         mcu_phase=mcu_phase,
         subsampling=subsampling,
         confidence=confidence,
-        last_quality=finer.quality if last is None else last,
+        last_quality=known or finer.quality,
         last_grid_phase=finer.phase if last is None else (0, 0),
         is_turned=main.is_turned,
     )
@@ -153,25 +160,26 @@ def _passes(windows: Sequence[Window]) -> _Found:
     """The compressions that show."""
     sharp, blunt = grid_signs(windows[:_N_SIGNS], (_SHARP, _BLUNT))
     exact = rank(windows, {(0, 0), *likely_phases(sharp)}, (EXACT_NOISE,))
-    noisy = rank(windows, {exact[0].phase, *likely_phases(blunt)}, LATER_NOISE)
-    main = next((found for found in noisy if found.dominates(exact[0])), None)
-    if main is not None:
-        finer = main.finer(exact)
-        rivals = [found for found in noisy if finer is None or found.phase != finer.phase]
-        return _Found(main, finer, _confidence(main.margin(rivals)))
-    if exact[0].is_enough:
-        return _Found(exact[0], None, _confidence(exact[0].margin(exact)))
-    return _Found(None, None, _confidence(-exact[0].total))
+    last = exact[0]
+    if last.is_enough:
+        table = ijg_table(last.quality, "luma")
+        before = _pass_before(windows, last.phase, table.T if last.is_turned else table, last.quality)
+        if before.main is not None:
+            return before._replace(finer=last)
+        is_blurred = rank(windows, {last.phase}, LATER_NOISE)[0].total > last.total
+        return _Found(last, last.finer(exact) if is_blurred else None, _confidence(last.margin(exact)))
+    noisy = rank(windows, {last.phase, *likely_phases(blunt)}, LATER_NOISE)
+    if noisy[0].is_enough_noisy:
+        return _Found(noisy[0], None, _confidence(noisy[0].margin(noisy)))
+    return _Found(None, None, _confidence(-last.total))
 
 
-def _passes_before(windows: Sequence[Window], last: int) -> _Found:
-    """The same before a compression that is known: of this quality, with blocks from the corner on."""
-    (blunt,) = grid_signs(windows[:_N_SIGNS], (_BLUNT,))
-    noisy = rank(windows, {(0, 0), *likely_phases(blunt)}, LATER_NOISE)
-    main = next((found for found in noisy if found.is_enough_noisy and is_coarser(found.quality, last)), None)
-    if main is None:
+def _pass_before(windows: Sequence[Window], phase: Phase, table: NDArray[np.uint16], quality: int) -> _Found:
+    """The compression that dominates one that is known, if there is one."""
+    passes = passes_before(windows, phase, table, quality)
+    if not passes or passes[0].total < ENOUGH:
         return _NOTHING
-    return _Found(main, None, _confidence(main.margin(found for found in noisy if found.phase != (0, 0))))
+    return _Found(passes[0], None, _confidence(passes[0].margin(passes)))
 
 
 def _confidence(nats: float) -> float:

@@ -28,6 +28,7 @@ _OUTLIERS = 0.02  # share of coefficients that clipping or an edit has moved any
 _WIDE_SHARE, _WIDENING = 0.2, 4
 _FAR = 9  # standard deviations at which a normal adds nothing that float32 could hold beside the outliers
 _DC_NOISE = 1.7  # in flat blocks, all 64 rounding errors agree and land in the DC coefficient
+_LEAST_LEVEL = 0.5  # of noise that depends on the frequency, grey levels
 _ZERO_MARGIN = 4.5  # nats: a coefficient within three standard deviations of 0 says nothing against it
 
 
@@ -61,21 +62,16 @@ def quality_evidence(coefficients: NDArray[np.float32], kind: Kind, noises: Sequ
         Standard deviations of a coefficient around its multiple, grey levels.
     """
     steps = math.ceil(1 / min(noises))  # bins a grey level, none wider than the noise
-    counts = _histogram(coefficients, steps)
-    n_bins = counts.shape[1]
-    ends = n_bins - (counts[:, ::-1] > 0).argmax(1)  # behind the last bin that counts, or all bins where none does
+    counts, ends = _histogram(coefficients, steps)
     # How many lie in each bin or above; none in the one that is added.
     n_used = int(ends[1:].max())
     beyond = np.zeros((64, n_used + 1), np.float32)
     beyond[1:, :n_used] = np.cumsum(counts[1:, n_used - 1 :: -1], axis=1)[:, ::-1]
-    divisors, frequency = _ladders(kind), np.arange(64)
+    divisors, frequency = ladders(kind), np.arange(64)
     n_nonzero = beyond[frequency, np.minimum((divisors * steps + 1) // 2, n_used)].sum(-1)
     found = []
     for noise in noises:
-        tables = [_gain_table(max(noise, _DC_NOISE), steps), *[_gain_table(noise, steps)] * 63]
-        rows = zip(counts, tables, ends, strict=True)
-        gain = np.stack([_weighted(row[:end], table[:end]) for row, table, end in rows])
-        each = gain[frequency, divisors]
+        each = _gains(counts, ends, [max(noise, _DC_NOISE), *[noise] * 63])[frequency, divisors]
         total = each[..., 1:].sum(-1)
         # Flat areas have a few values of DC, on some lattice by chance: alone, they are no evidence.
         total += np.minimum(each[..., 0], np.maximum(total, 0))
@@ -83,23 +79,49 @@ def quality_evidence(coefficients: NDArray[np.float32], kind: Kind, noises: Sequ
     return found
 
 
-def _histogram(coefficients: NDArray[np.float32], steps: int) -> NDArray[np.float32]:
-    """How often each magnitude occurs at each frequency, shape (64, 1024 · steps): bins of a part of a grey level."""
-    n_bins = _LARGEST * steps
+def blurred_evidence(
+    coefficients: NDArray[np.float32], frequencies: NDArray[np.intp], noises: NDArray[np.float64]
+) -> NDArray[np.float32]:
+    """Nats for each IJG quality, upright and turned, shape (2, 97), of luma where noise depends on the frequency.
+
+    Parameters
+    ----------
+    coefficients
+        In grey levels, shape (n, F).
+    frequencies
+        Which they are, 8 · vertical + horizontal, shape (F,).
+    noises
+        Standard deviations around their multiples, grey levels, shape (F,); rounded to powers of two.
+    """
+    levels = np.exp2(np.rint(np.log2(np.maximum(noises, _LEAST_LEVEL))))
+    counts, ends = _histogram(coefficients, round(1 / _LEAST_LEVEL))
+    gains = _gains(counts, ends, levels.tolist())
+    nats: NDArray[np.float32] = gains[np.arange(len(frequencies)), ladders("luma")[..., frequencies]].sum(-1)
+    return nats
+
+
+def _histogram(coefficients: NDArray[np.float32], steps: int) -> tuple[NDArray[np.float32], NDArray[np.intp]]:
+    """How often each magnitude occurs at each frequency, shape (F, 1024 · steps), in bins of a part of a grey level.
+
+    And for each frequency where the last bin ends that counts, or all bins where none does.
+    """
+    n_bins, n_frequencies = _LARGEST * steps, coefficients.shape[1]
     bins = (np.abs(coefficients) * np.float32(steps) + np.float32(0.5)).astype(np.int32)
     np.minimum(bins, n_bins - 1, out=bins)
-    bins += np.arange(64, dtype=np.int32) * n_bins
-    return np.bincount(bins.ravel(), minlength=64 * n_bins).reshape(64, n_bins).astype(np.float32)
+    bins += np.arange(n_frequencies, dtype=np.int32) * n_bins
+    counts = np.bincount(bins.ravel(), minlength=n_frequencies * n_bins).reshape(-1, n_bins).astype(np.float32)
+    return counts, n_bins - (counts[:, ::-1] > 0).argmax(1)
 
 
-def _weighted(counts: NDArray[np.float32], table: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Sum of the rows of a table, each as often as it is counted; by BLAS it would keep all cores busy."""
-    result: NDArray[np.float32] = np.einsum("b,bd->d", counts, table)
-    return result
+def _gains(counts: NDArray[np.float32], ends: NDArray[np.intp], noises: Sequence[float]) -> NDArray[np.float32]:
+    """Nats that each divisor gains at each frequency, shape (F, 256); by BLAS it would keep all cores busy."""
+    steps = counts.shape[1] // _LARGEST
+    rows = zip(counts, ends, noises, strict=True)
+    return np.stack([np.einsum("b,bd->d", row[:end], _gain_table(noise, steps)[:end]) for row, end, noise in rows])
 
 
 @cache
-def _ladders(kind: Kind) -> NDArray[np.intp]:
+def ladders(kind: Kind) -> NDArray[np.intp]:
     """Divisors of each quality, upright and turned, shape (2, 97, 64)."""
     tables = np.stack([ijg_table(quality, kind) for quality in range(1, MAX_QUALITY + 1)])
     return np.stack([tables, tables.swapaxes(1, 2)]).reshape(2, MAX_QUALITY, 64).astype(np.intp)

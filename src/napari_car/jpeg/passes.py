@@ -26,7 +26,7 @@ _N_MINIMA = 5
 _AT_ONCE = 6  # powers are at most 1024² each
 _ENOUGH, _ENOUGH_NOISY = 40.0, 60.0  # nats
 _ENOUGH_MEAN, _ENOUGH_NOISY_MEAN = 0.05, 0.3  # nats per non-zero coefficient
-_COARSER = 1.5  # ratio of scales from which an earlier pass dominates what is seen
+_COARSER = 1.4  # ratio of scales from which an earlier pass dominates what is seen
 
 
 @dataclass(frozen=True)
@@ -77,14 +77,6 @@ class Pass:
         """Whether coefficients that a later compression has blurred surely went through it."""
         return self.total > _ENOUGH_NOISY and self.mean > _ENOUGH_NOISY_MEAN
 
-    def dominates(self, exact: Pass) -> bool:
-        """Whether this one, which a later one has blurred, is what is seen, and not the one that fits exactly."""
-        if not self.is_enough_noisy:
-            return False
-        if (self.phase, self._likeliest) == (exact.phase, exact._likeliest):
-            return self.total > exact.total
-        return not exact.is_enough or is_coarser(self.quality, exact.quality)
-
     def finer(self, among: Iterable[Pass]) -> Pass | None:
         """The pass after this one, of those that fit exactly, where it can be told."""
         is_finer = np.array([is_coarser(self.quality, quality) for quality in range(1, MAX_QUALITY + 1)])
@@ -118,12 +110,22 @@ def rank(windows: Sequence[Window], phases: Iterable[Phase], noises: Sequence[fl
     """The passes that these phases and amounts of noise suggest, most evidence first."""
     passes: list[Pass] = []
     for phase in phases:
-        top, left = phase
-        blocks = np.concatenate([block_dct(window.luma[top:, left:]).reshape(-1, 64) for window in windows])
-        is_usable = np.concatenate([window.is_usable(phase) for window in windows])
-        blocks = blocks[is_usable] if is_usable.sum() > _MIN_BLOCKS else blocks
+        blocks = blocks_of(windows, phase)
         passes += map(partial(Pass, phase), noises, quality_evidence(blocks, "luma", noises))
     return sorted(passes, key=lambda found: found.total, reverse=True)
+
+
+def blocks_of(windows: Sequence[Window], phase: Phase) -> NDArray[np.float32]:
+    """Coefficients of the usable blocks of a grid, shape (n, 64)."""
+    top, left = phase
+    blocks = np.concatenate([block_dct(window.luma[top:, left:]).reshape(-1, 64) for window in windows])
+    return usable(blocks, windows, phase)
+
+
+def usable(blocks: NDArray[np.float32], windows: Sequence[Window], phase: Phase) -> NDArray[np.float32]:
+    """Those of the blocks of a grid that are free of clipped pixels; all where these are too few."""
+    is_usable = np.concatenate([window.is_usable(phase) for window in windows])
+    return blocks[is_usable] if is_usable.sum() > _MIN_BLOCKS else blocks
 
 
 def grid_signs(windows: Iterable[Window], floors: Sequence[float]) -> NDArray[np.float64]:
