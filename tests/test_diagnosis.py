@@ -76,6 +76,23 @@ def test_an_earlier_compression_is_seen_behind_that_of_the_file():
     assert told < restored - 0.5
 
 
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda picture: picture, " as its pixels"),
+        (lambda picture: picture[2:, 7:], " and cropped, its blocks start at row 6, column 1, as"),
+        (np.rot90, " and turned by a quarter as its pixels"),
+    ],
+    ids=["as it was", "cropped", "turned"],
+)
+def test_a_picture_saved_twice_gains_by_what_was_before_its_file(change, words):
+    reference = change(PHOTO)
+    pixels, info = compressed(change(compressed(PHOTO, 50)[0]), 80)
+    found = diagnose(pixels, info=info)
+    assert words in found.sentence and abs(found.estimate.quality - 50) <= 2
+    assert psnr(restore(pixels, quality=found), reference) > psnr(restore(pixels, quality=info), reference) + 0.1
+
+
 def test_what_is_done_is_the_same_where_not_all_is_found_out():
     first, _ = compressed(PHOTO, 10)
     for pixels, info in (compressed(PHOTO, 30), compressed(first, 90), (first, None)):

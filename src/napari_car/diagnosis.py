@@ -184,10 +184,11 @@ def _of_file(info: JpegInfo) -> str:
 def _of_pixels(estimate: JpegEstimate, info: JpegInfo | None) -> str:
     """What the pixels say, against the header where there is one."""
     row, column = estimate.grid_phase
+    turned = " and turned by a quarter" if estimate.is_turned else ""
     grid = "" if (row, column) == (0, 0) else f" and cropped, its blocks start at row {row}, column {column},"
     start = "" if info is None else f"The file was saved at quality {info.quality}, but before that "
     what = f"{'the' if start else 'The'} picture was compressed at about quality {estimate.quality}"
-    return f"{start}{what}{grid} as its pixels show ({estimate.confidence:.0%} sure)"
+    return f"{start}{what}{turned}{grid} as its pixels show ({estimate.confidence:.0%} sure)"
 
 
 def _of_mixed(qualities: Iterable[int | None]) -> str:
