@@ -20,7 +20,7 @@ from napari_car.jpeg.tables import BLOCK_DCT
 from napari_car.jpeg.windows import Window
 
 ENOUGH = 100.0
-"""Nats from which there was one. Of 1,920 files of the training pool, compressed once, one came to 61, most to 0."""
+"""Nats from which there was one: of 1,920 files compressed once, of the training pool, most come to 0 and one to 61."""
 
 _N_WINDOWS = 2  # that tell which grids are worth a look
 _N_GRIDS = 3
@@ -28,7 +28,7 @@ _LOW = np.array([1, 8, 9, 2, 16, 10])  # frequencies that tell it: those that ar
 _AC = np.arange(1, 64)
 _FINE = 3  # divisors whose own lattice is too fine to be seen behind a coarse one's
 _DECODED = 0.1  # square grey levels that rounding to 8 bits adds
-_KEYS = np.random.default_rng(0).integers(1, 2**40, 64).astype(np.float64)  # products tell blocks apart, nearly surely
+_KEYS = np.random.default_rng(0).integers(1, 2**30, 64).astype(np.float64)  # by them blocks are told apart
 _NOISE = 1.7  # grey levels that a later compression leaves where it is not known better
 
 
@@ -73,7 +73,7 @@ class _Blurs:
     def __init__(self, blocks: NDArray[np.float32], table: NDArray[np.uint16], phase: Phase) -> None:
         divisors = table.ravel().astype(np.float64)
         share = np.clip((np.abs(blocks) > divisors / 2).mean(0), 1e-4, 1 - 1e-4)
-        # What is rounded to 0 is taken to fall off exponentially; an n-th beyond the first half step tells how fast.
+        # What is rounded to 0 is taken to fall off exponentially, as fast as the share beyond half a step tells.
         errors = np.square(divisors) * np.minimum(1 / 12, 0.5 / np.square(np.log(share)))
         errors[0] = divisors[0] ** 2 / 12
         self._errors, self.phase = errors.reshape(8, 8), phase

@@ -100,7 +100,8 @@ def estimate_jpeg(image: NDArray[Any], *, in_full: bool = True, last: JpegInfo |
     Returns
     -------
     JpegEstimate
-        With quality None where no compression is found.
+        With quality None where no compression is found. If the last one is known, and none before it is found, it is
+        that one, whose quality may be up to 100.
 
     Raises
     ------
