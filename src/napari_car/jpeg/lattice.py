@@ -71,7 +71,7 @@ def quality_evidence(coefficients: NDArray[np.float32], kind: Kind, noises: Sequ
     n_nonzero = beyond[frequency, np.minimum((divisors * steps + 1) // 2, n_used)].sum(-1)
     found = []
     for noise in noises:
-        each = _gains(counts, ends, [max(noise, _DC_NOISE), *[noise] * 63])[frequency, divisors]
+        each = _gains(counts, ends, [max(noise, _DC_NOISE), *[noise] * 63], steps)[frequency, divisors]
         total = each[..., 1:].sum(-1)
         # Flat areas have a few values of DC, on some lattice by chance: alone, they are no evidence.
         total += np.minimum(each[..., 0], np.maximum(total, 0))
@@ -94,28 +94,30 @@ def blurred_evidence(
         Standard deviations around their multiples, grey levels, shape (F,); rounded to powers of two.
     """
     levels = np.exp2(np.rint(np.log2(np.maximum(noises, _LEAST_LEVEL))))
-    counts, ends = _histogram(coefficients, round(1 / _LEAST_LEVEL))
-    gains = _gains(counts, ends, levels.tolist())
+    steps = math.ceil(1 / levels.min())
+    counts, ends = _histogram(coefficients, steps)
+    gains = _gains(counts, ends, levels.tolist(), steps)
     nats: NDArray[np.float32] = gains[np.arange(len(frequencies)), ladders("luma")[..., frequencies]].sum(-1)
     return nats
 
 
 def _histogram(coefficients: NDArray[np.float32], steps: int) -> tuple[NDArray[np.float32], NDArray[np.intp]]:
-    """How often each magnitude occurs at each frequency, shape (F, 1024 · steps), in bins of a part of a grey level.
+    """How often each magnitude occurs at each frequency, shape (F, bins), in parts of a grey level up to the largest.
 
     And for each frequency where the last bin ends that counts, or all bins where none does.
     """
-    n_bins, n_frequencies = _LARGEST * steps, coefficients.shape[1]
     bins = (np.abs(coefficients) * np.float32(steps) + np.float32(0.5)).astype(np.int32)
-    np.minimum(bins, n_bins - 1, out=bins)
+    np.minimum(bins, _LARGEST * steps - 1, out=bins)
+    n_bins, n_frequencies = int(bins.max(initial=0)) + 1, bins.shape[1]
     bins += np.arange(n_frequencies, dtype=np.int32) * n_bins
     counts = np.bincount(bins.ravel(), minlength=n_frequencies * n_bins).reshape(-1, n_bins).astype(np.float32)
     return counts, n_bins - (counts[:, ::-1] > 0).argmax(1)
 
 
-def _gains(counts: NDArray[np.float32], ends: NDArray[np.intp], noises: Sequence[float]) -> NDArray[np.float32]:
+def _gains(
+    counts: NDArray[np.float32], ends: NDArray[np.intp], noises: Sequence[float], steps: int
+) -> NDArray[np.float32]:
     """Nats that each divisor gains at each frequency, shape (F, 256); by BLAS it would keep all cores busy."""
-    steps = counts.shape[1] // _LARGEST
     rows = zip(counts, ends, noises, strict=True)
     return np.stack([np.einsum("b,bd->d", row[:end], _gain_table(noise, steps)[:end]) for row, end, noise in rows])
 
