@@ -115,12 +115,14 @@ def main() -> None:
     for first, second in ((10, 20), (10, 90), (30, 50), (30, 75), (50, 80), (60, 95), (80, 90)):
         for name, top, left in (("", 0, 0), (", crop 3,5", 3, 5)):
             once = [compress(picture, first)[top:, left:] for picture in pictures]
-            tally.row(
-                f"q{first}{name}, q{second}",
-                [estimate_jpeg(compress(picture, second)) for picture in once],
-                right := lambda _, e, q=first, p=(-top % 8, -left % 8): (is_near(e, q), e.grid_phase == p, e.is_double),
-            )
-            tally.row(f"q{first}{name}, q{second}, file", [estimate_before(p, second) for p in once], right)
+            by_pixels = [estimate_jpeg(compress(picture, second)) for picture in once]
+            by_file = [estimate_before(picture, second) for picture in once]
+            for found, known in ((by_pixels, ""), (by_file, ", file")):
+                tally.row(
+                    f"q{first}{name}, q{second}{known}",
+                    found,
+                    lambda _, e, q=first, p=(-top % 8, -left % 8): (is_near(e, q), e.grid_phase == p, e.is_double),
+                )
         once = [np.rot90(compress(picture, first)) for picture in pictures]
         tally.row(
             f"q{first}, turned, q{second}, file",
