@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from napari_car.jpeg.dct import shifted_dcts
 from napari_car.jpeg.lattice import MAX_QUALITY, Evidence, blurred_evidence
-from napari_car.jpeg.passes import Pass, Phase, blocks_of, is_coarser, usable
+from napari_car.jpeg.passes import LATER_NOISE, Pass, Phase, blocks_of, is_coarser, usable
 from napari_car.jpeg.requantization import earlier_evidence
 from napari_car.jpeg.tables import BLOCK_DCT
 from napari_car.jpeg.windows import Window
@@ -29,7 +29,6 @@ _AC = np.arange(1, 64)
 _FINE = 3  # divisors whose own lattice is too fine to be seen behind a coarse one's
 _DECODED = 0.1  # square grey levels that rounding to 8 bits adds
 _KEYS = np.random.default_rng(0).integers(1, 2**30, 64).astype(np.float64)  # by them blocks are told apart
-_NOISE = 1.7  # grey levels that a later compression leaves where it is not known better
 
 
 def passes_before(windows: Sequence[Window], phase: Phase, table: NDArray[np.uint16], quality: int) -> list[Pass]:
@@ -55,7 +54,7 @@ def passes_before(windows: Sequence[Window], phase: Phase, table: NDArray[np.uin
         blocks = _distinct(blocks_of(windows, grid))
         evidences[grid] = blurred_evidence(blocks[:, 1:], _AC, blurs[grid][_AC])
     passes = [
-        Pass(grid, _NOISE, Evidence(np.where(is_coarse, total, 0), np.zeros_like(total)))
+        Pass(grid, LATER_NOISE[0], Evidence(np.where(is_coarse, total, 0), np.zeros_like(total)))
         for grid, total in evidences.items()
     ]
     return sorted(passes, key=lambda found: found.total, reverse=True)

@@ -13,7 +13,7 @@ from napari_car.errors import InputError
 from napari_car.jpeg.earlier import ENOUGH, passes_before
 from napari_car.jpeg.header import JpegInfo
 from napari_car.jpeg.lattice import EXACT_NOISE
-from napari_car.jpeg.passes import LATER_NOISE, Pass, Phase, grid_signs, likely_phases, rank
+from napari_car.jpeg.passes import LATER_NOISE, Pass, Phase, grid_sign, likely_phases, rank
 from napari_car.jpeg.subsampling import find_subsampling
 from napari_car.jpeg.tables import ijg_table
 from napari_car.jpeg.windows import Window, cut_windows
@@ -159,8 +159,7 @@ def estimate_jpeg(image: NDArray[Any], *, in_full: bool = True, last: JpegInfo |
 
 def _passes(windows: Sequence[Window]) -> _Found:
     """The compressions that show."""
-    sharp, blunt = grid_signs(windows[:_N_SIGNS], (_SHARP, _BLUNT))
-    exact = rank(windows, {(0, 0), *likely_phases(sharp)}, (EXACT_NOISE,))
+    exact = rank(windows, {(0, 0), *likely_phases(grid_sign(windows[:_N_SIGNS], _SHARP))}, (EXACT_NOISE,))
     last = exact[0]
     if last.is_enough:
         table = ijg_table(last.quality, "luma")
@@ -169,7 +168,7 @@ def _passes(windows: Sequence[Window]) -> _Found:
             return before._replace(finer=last)
         is_blurred = rank(windows, {last.phase}, LATER_NOISE)[0].total > last.total
         return _Found(last, last.finer(exact) if is_blurred else None, _confidence(last.margin(exact)))
-    noisy = rank(windows, {last.phase, *likely_phases(blunt)}, LATER_NOISE)
+    noisy = rank(windows, {last.phase, *likely_phases(grid_sign(windows[:_N_SIGNS], _BLUNT))}, LATER_NOISE)
     if noisy[0].is_enough_noisy:
         return _Found(noisy[0], None, _confidence(noisy[0].margin(noisy)))
     return _Found(None, None, _confidence(-last.total))

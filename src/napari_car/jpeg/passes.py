@@ -128,31 +128,24 @@ def usable(blocks: NDArray[np.float32], windows: Sequence[Window], phase: Phase)
     return blocks[is_usable] if is_usable.sum() > _MIN_BLOCKS else blocks
 
 
-def grid_signs(windows: Iterable[Window], floors: Sequence[float]) -> NDArray[np.float64]:
-    """Mean log power of coefficients at each phase: lowest where many were quantized to zero.
+def grid_sign(windows: Iterable[Window], floor: float) -> NDArray[np.float64]:
+    """Mean log power of coefficients at each phase, shape (8, 8): lowest where many were quantized to zero.
 
     Parameters
     ----------
     windows
         To look at.
-    floors
+    floor
         Grey levels below which a coefficient counts as zero.
-
-    Returns
-    -------
-    ndarray
-        Shape (len(floors), 8, 8).
     """
-    signs = np.zeros((len(floors), 8, 8))
+    sign = np.zeros((8, 8))
     for window in windows:
         for top in range(8):
             for left, spectra in enumerate(shifted_dcts(window.luma[top:])):
-                powers = np.square(spectra)
-                for sign, floor in zip(signs, floors, strict=True):
-                    raised = powers + np.float32(floor**2)
-                    raised[:, 0, :, 0] = 1  # DC does not count
-                    sign[top, left] += _sum_of_logs(raised.ravel()) / (powers.size / 64 * 63)
-    return signs
+                powers = np.square(spectra) + np.float32(floor**2)
+                powers[:, 0, :, 0] = 1  # DC does not count
+                sign[top, left] += _sum_of_logs(powers.ravel()) / (powers.size / 64 * 63)
+    return sign
 
 
 def likely_phases(sign: NDArray[np.float64]) -> list[Phase]:
