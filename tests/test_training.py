@@ -90,8 +90,9 @@ def test_a_teacher_takes_noise_out_of_the_references(images: Path) -> None:
         return [tensor.numpy().astype(float) for tensor in next(iter(patches))]
 
     alone, taught = batch(None), batch("car-s")
-    np.testing.assert_array_equal(alone[1], taught[1])
-    for reference, degraded, told, learned in zip(*alone, taught[0], strict=True):
+    for mine, its in zip(alone, taught[:3], strict=True):
+        np.testing.assert_array_equal(mine, its)
+    for reference, degraded, told, learned in zip(*taught, strict=True):
         if told[0] < 10:  # not compressed: there is nothing to be taught
             np.testing.assert_array_equal(reference, learned)
         else:  # of what JPEG took away, only what can be known is asked for
@@ -362,9 +363,16 @@ def test_the_relative_loss_weighs_smooth_patches_like_rich_ones() -> None:
     smooth_mended, rich_mended = target.clone(), target.clone()
     smooth_mended[1] = 0
     rich_mended[0] = 0
-    mse, relative = ([_loss(r, target, kind) for r in (smooth_mended, rich_mended)] for kind in ("mse", "relative"))
+    mended = smooth_mended, rich_mended
+    mse, relative = ([_loss(r, target, target, kind) for r in mended] for kind in ("mse", "relative"))
     assert mse[0] > 50 * mse[1]
     assert relative[0] < 3 * relative[1]
+    # A teacher asks for little of what is rich; it counts no more for that
+    aims = target * torch.tensor([0.9, 0.2]).view(2, 1, 1, 1)
+    smooth, rich = (
+        _loss(aims * torch.tensor(part).view(2, 1, 1, 1), aims, target, "relative") for part in ((0, 1.0), (1.0, 0))
+    )
+    assert smooth > 3 * rich
 
 
 def test_what_is_no_checkpoint_is_refused(tmp_path: Path) -> None:

@@ -12,11 +12,10 @@ from torch.utils.data import DataLoader
 
 from napari_car.train.device_pool import DevicePatches
 from napari_car.train.networks import residual_scale
-from napari_car.train.pool import Patches
+from napari_car.train.pool import Batch, Patches
 from napari_car.train.recipe import Recipe, degradation
 
-Batches = Iterable[tuple[Tensor, Tensor, Tensor]]
-"""Reference and degraded patches (N, 3, P, P) uint8, and the condition (N, 3)."""
+Batches = Iterable[Batch]
 
 
 def stream(

@@ -84,10 +84,10 @@ def fit(
         run.begin(patches)
     validation = _Validation(held_out, recipe, run.device)
     with tqdm(total=100, unit="%", desc=recipe.name, bar_format="{l_bar}{bar}| {elapsed} {postfix}") as bar:
-        for reference, degraded, conditions in in_a_sentence(batches):
+        for batch in in_a_sentence(batches):
             if run.fraction >= 1:
                 break
-            run.train(reference, degraded, conditions)
+            run.train(*batch)
             run.log_when_due(validation)
             bar.update(100 * run.fraction - bar.n)
             bar.set_postfix_str(f"step {run.step}, loss {run.loss:.4f}, {run.last_psnr}", refresh=False)
@@ -138,7 +138,7 @@ class _Run:
 
     def begin(self, patches: Batches) -> None:
         """What a recipe does to the network before the first step, by what it makes of the first batches."""
-        batches = (inputs(r, d, c, self.device) for r, d, c in islice(patches, SEEN))
+        batches = (inputs(r, d, c, self.device) for r, d, c, *_ in islice(patches, SEEN))
         seen = [(image, told) for image, _, told in batches]
         if self.recipe.revive:
             logger.info("%d channels begin anew", revive(self.network, seen))
@@ -161,17 +161,18 @@ class _Run:
         by_step = self.step / (self.recipe.epochs * self.steps_per_epoch) if self.recipe.epochs else 0.0
         return max(by_time, by_step)
 
-    def train(self, reference: Tensor, degraded: Tensor, conditions: Tensor) -> None:
-        """Take one step on a batch of uint8 patches."""
+    def train(self, reference: Tensor, degraded: Tensor, conditions: Tensor, taught: Tensor | None = None) -> None:
+        """Take one step on a batch of uint8 patches, towards what is taught of them or their reference."""
         factor = min(1.0, (self.step + 1) / WARM_UP) * 0.5 * (1 + math.cos(math.pi * min(1.0, self.fraction)))
         for optimizer, rates in zip(self.optimizers, self.rates, strict=True):
             for group, rate in zip(optimizer.param_groups, rates, strict=True):
                 group["lr"] = rate * factor
-        image, target, conditions = inputs(reference, degraded, conditions, self.device)
+        image, error, conditions = inputs(reference, degraded, conditions, self.device)
+        target = error if taught is None else inputs(taught, degraded, conditions, self.device)[1]
         dtype = torch.float32 if self.recipe.rounded else fast_dtype(self.device)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=dtype == torch.bfloat16):
             residual = self.compute(dict(self.network.named_parameters()), image, conditions)
-        loss = _loss(residual.float(), target, self.recipe.loss)
+        loss = _loss(residual.float(), target, error, self.recipe.loss)
         for optimizer in self.optimizers:
             optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
@@ -250,11 +251,11 @@ class _Validation:
         return gains
 
 
-def _loss(residual: Tensor, target: Tensor, kind: str) -> Tensor:
-    """Mean square error, "relative" to what the JPEG's is in each patch: that is what a mean of PSNRs weighs evenly."""
+def _loss(residual: Tensor, target: Tensor, error: Tensor, kind: str) -> Tensor:
+    """Mean square error, "relative" to that of the JPEG in each patch: that is what a mean of PSNRs weighs evenly."""
     errors = (residual - target).square().mean(dim=(1, 2, 3))
     if kind == "relative":
-        errors = errors / (target.square().mean(dim=(1, 2, 3)) + EASY)
+        errors = errors / (error.square().mean(dim=(1, 2, 3)) + EASY)
     return errors.mean()
 
 

@@ -19,7 +19,8 @@ from napari_car.restore import restore
 from napari_car.session import Session, open_session
 from napari_car.train.degradation import Degradation, Degraded
 
-Batch = tuple[Tensor, Tensor, Tensor]
+Batch = tuple[Tensor, ...]
+"""Reference and degraded patches (N, 3, P, P) uint8, the condition (N, 3), and from a teacher what is to be learned."""
 
 SUFFIXES = {".png", ".webp", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".ppm"}
 MARGIN = 32
@@ -65,8 +66,8 @@ def load(path: Path) -> NDArray[np.uint8]:
         raise FileError(f"cannot be trained on: {error}", path) from error
 
 
-class Patches(IterableDataset[tuple[Tensor, Tensor, Tensor]]):
-    """Endless batches: reference and degraded (N, 3, P, P) uint8, condition (N, 3) float32.
+class Patches(IterableDataset[Batch]):
+    """Endless batches: reference and degraded (N, 3, P, P) uint8, condition (N, 3) float32; what a teacher says.
 
     Parameters
     ----------
@@ -84,7 +85,7 @@ class Patches(IterableDataset[tuple[Tensor, Tensor, Tensor]]):
         Keep every decoded picture (3 bytes a pixel) in place of decoding it for each patch.
     teacher
         Id of a bundled model to learn from: what nobody can know from the JPEG is left out of its pictures, and is
-        noise in the gradient of everyone else.
+        noise in the gradient of everyone else. With one, batches end with what is to be learned, (N, 3, P, P) uint8.
     """
 
     def __init__(
@@ -95,19 +96,17 @@ class Patches(IterableDataset[tuple[Tensor, Tensor, Tensor]]):
         self.patch, self.batch, self.seed, self.augment, self.teacher = patch, batch, seed, augment, teacher
         self.decoded = [load(p) for p in pictures] if in_memory else None
 
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    def __iter__(self) -> Iterator[Batch]:
         """Yield batches without end."""
         worker = get_worker_info()
         rng = np.random.default_rng([self.seed, worker.id if worker else 0])
         teacher = None if self.teacher is None else open_session(self.teacher, provider="cpu", threads=1)
         while True:
-            patches = (_taught(self._cut(rng), teacher) for _ in range(self.batch))
+            patches = [self._cut(rng) for _ in range(self.batch)]
             references, degraded, conditions = (np.stack(arrays) for arrays in zip(*patches, strict=True))
-            yield (
-                torch.from_numpy(references).permute(0, 3, 1, 2),
-                torch.from_numpy(degraded).permute(0, 3, 1, 2),
-                torch.from_numpy(conditions),
-            )
+            aims = [] if teacher is None else [np.stack([_taught(patch, teacher) for patch in patches])]
+            pictures = [torch.from_numpy(array).permute(0, 3, 1, 2) for array in (references, degraded, *aims)]
+            yield *pictures[:2], torch.from_numpy(conditions), *pictures[2:]
 
     def _cut(self, rng: np.random.Generator) -> Degraded:
         """Compress one crop and cut a patch from it on the MCU grid."""
@@ -147,10 +146,9 @@ def in_a_sentence(batches: Iterable[Batch]) -> Iterator[Batch]:
         raise type(error)(message.strip()) from None
 
 
-def _taught(patch: Degraded, teacher: Session | None) -> Degraded:
-    """The patch with a reference that its teacher, if there is one, had a hand in."""
-    if teacher is None or patch.condition[0] < 10:  # above quality 95 its residual fades
-        return patch
+def _taught(patch: Degraded, teacher: Session) -> NDArray[np.uint8]:
+    """The reference of a patch without most of what its teacher could not know."""
+    if patch.condition[0] < 10:  # above quality 95 its residual fades
+        return patch.reference
     restored = restore(patch.degraded, quality=Coding(*patch.condition.tolist()), session=teacher)
-    reference = np.rint((1 - TAUGHT) * patch.reference + TAUGHT * restored).astype(np.uint8)
-    return patch._replace(reference=reference)
+    return np.rint((1 - TAUGHT) * patch.reference + TAUGHT * restored).astype(np.uint8)
