@@ -100,6 +100,17 @@ def test_noise_is_no_jpeg():
     assert estimate_jpeg(noise).quality is None
 
 
+@pytest.mark.parametrize(
+    "row",
+    [np.arange(400) // 2, np.arange(400) // 12 % 2 * 150 + 50, np.arange(400) % 8 * 25 + 20, np.arange(400) % 3 * 66],
+    ids=["ramp", "stripes", "saw teeth", "finer ones"],
+)
+def test_patterns_are_no_jpegs(row):
+    """They have few different blocks, whose values are on some lattice by chance."""
+    for picture in (np.tile(row, (400, 1)), np.add.outer(row, row) // 2):
+        assert estimate_jpeg(picture.astype(np.uint8)).quality is None
+
+
 def test_every_layout_and_dtype_says_the_same():
     picture = compress(PICTURE, 40)[2:, 5:]
     wanted = estimate_jpeg(picture)

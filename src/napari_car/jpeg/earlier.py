@@ -28,7 +28,6 @@ _LOW = np.array([1, 8, 9, 2, 16, 10])  # frequencies that tell it: those that ar
 _AC = np.arange(1, 64)
 _FINE = 3  # divisors whose own lattice is too fine to be seen behind a coarse one's
 _DECODED = 0.1  # square grey levels that rounding to 8 bits adds
-_KEYS = np.random.default_rng(0).integers(1, 2**30, 64).astype(np.float64)  # by them blocks are told apart
 
 
 def passes_before(windows: Sequence[Window], phase: Phase, table: NDArray[np.uint16], quality: int) -> list[Pass]:
@@ -41,7 +40,7 @@ def passes_before(windows: Sequence[Window], phase: Phase, table: NDArray[np.uin
     phase, table, quality
         Of the one that is known: where its blocks begin, its divisors, shape (8, 8), natural order, and IJG quality.
     """
-    own = _distinct(blocks_of(windows, phase))
+    own = blocks_of(windows, phase)
     is_coarse = np.array([is_coarser(earlier, quality) for earlier in range(1, MAX_QUALITY + 1)])
     if not is_coarse.any():
         return []
@@ -51,19 +50,12 @@ def passes_before(windows: Sequence[Window], phase: Phase, table: NDArray[np.uin
     if fine.size:
         evidences[phase] = np.maximum(evidences[phase], blurred_evidence(own[:, fine], fine, blurs[phase][fine]))
     for grid in _likely_grids(windows, blurs, is_coarse):
-        blocks = _distinct(blocks_of(windows, grid))
-        evidences[grid] = blurred_evidence(blocks[:, 1:], _AC, blurs[grid][_AC])
+        evidences[grid] = blurred_evidence(blocks_of(windows, grid)[:, 1:], _AC, blurs[grid][_AC])
     passes = [
         Pass(grid, LATER_NOISE[0], Evidence(np.where(is_coarse, total, 0), np.zeros_like(total)))
         for grid, total in evidences.items()
     ]
     return sorted(passes, key=lambda found: found.total, reverse=True)
-
-
-def _distinct(blocks: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Each block once: in a pattern that repeats, the same few values lie on some lattice by chance."""
-    _, first = np.unique(np.rint(blocks) @ _KEYS, return_index=True)
-    return blocks[np.sort(first)]
 
 
 class _Blurs:

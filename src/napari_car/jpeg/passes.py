@@ -27,6 +27,7 @@ _AT_ONCE = 6  # powers are at most 1024² each
 _ENOUGH, _ENOUGH_NOISY = 40.0, 60.0  # nats
 _ENOUGH_MEAN, _ENOUGH_NOISY_MEAN = 0.05, 0.3  # nats per non-zero coefficient
 _COARSER = 1.4  # ratio of scales from which an earlier pass dominates what is seen
+_KEYS = np.random.default_rng(0).integers(1, 2**30, 63).astype(np.float64)  # by them blocks are told apart
 
 
 @dataclass(frozen=True)
@@ -116,10 +117,16 @@ def rank(windows: Sequence[Window], phases: Iterable[Phase], noises: Sequence[fl
 
 
 def blocks_of(windows: Sequence[Window], phase: Phase) -> NDArray[np.float32]:
-    """Coefficients of the usable blocks of a grid, shape (n, 64)."""
+    """Coefficients of the usable blocks of a grid, each once, shape (n, 64).
+
+    In a pattern that repeats, the same few values lie on some lattice by chance. Blocks that differ in their mean alone
+    count as one, as those of a ramp do.
+    """
     top, left = phase
     blocks = np.concatenate([block_dct(window.luma[top:, left:]).reshape(-1, 64) for window in windows])
-    return usable(blocks, windows, phase)
+    blocks = usable(blocks, windows, phase)
+    _, first = np.unique(np.rint(blocks[:, 1:]) @ _KEYS, return_index=True)
+    return blocks[np.sort(first)]
 
 
 def usable(blocks: NDArray[np.float32], windows: Sequence[Window], phase: Phase) -> NDArray[np.float32]:
