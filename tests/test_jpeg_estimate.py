@@ -191,6 +191,29 @@ def test_tables_of_other_programs_are_looked_behind():
     assert estimate_jpeg(twice, last=info).quality == 20
 
 
+# Source: N. Robidoux's table, the default of mozjpeg, at quality 90.
+MOZJPEG = """
+     3  3  3  4  5  7 11 17
+     3  3  4  5  7  8 11 15
+     3  4  5  6  9 12 18 27
+     4  5  6  8 11 15 21 31
+     5  7  9 11 14 19 26 38
+     7  8 12 15 19 25 34 48
+    11 11 18 21 26 34 45 62
+    17 15 27 31 38 48 62 84
+"""
+
+
+def test_the_lattice_of_fine_divisors_is_not_taken_for_one_before_them():
+    """Tables of other programs may share divisors with IJG tables of lower quality."""
+    tables = [[int(divisor) for divisor in MOZJPEG.split()]] * 2
+    once, info = coded(CAT, qtables=tables)
+    found = estimate_jpeg(once, last=info)
+    assert (found.quality, found.is_double) == (info.quality, False)
+    twice, info = coded(compress(CAT, 60), qtables=tables)
+    assert estimate_jpeg(twice, last=info).quality == 60
+
+
 @pytest.mark.parametrize("picture", [PICTURE, CAT], ids=["astronaut", "cat"])
 @pytest.mark.parametrize("last", [75, 95])
 def test_turned_between_two_compressions(picture, last):

@@ -46,9 +46,11 @@ def passes_before(windows: Sequence[Window], phase: Phase, table: NDArray[np.uin
         return []
     blurs = _Blurs(own, table, phase)
     evidences = {phase: earlier_evidence(own, table)}
-    fine = _AC[table.ravel()[_AC] <= _FINE]
+    divisors = table.ravel()
+    fine = _AC[divisors[_AC] <= _FINE]
     if fine.size:
-        evidences[phase] = np.maximum(evidences[phase], blurred_evidence(own[:, fine], fine, blurs[phase][fine]))
+        blurred = blurred_evidence(own[:, fine], fine, blurs[phase][fine], divisors[fine])
+        evidences[phase] = np.maximum(evidences[phase], blurred)
     for grid in _likely_grids(windows, blurs, is_coarse):
         evidences[grid] = blurred_evidence(blocks_of(windows, grid)[:, 1:], _AC, blurs[grid][_AC])
     passes = [

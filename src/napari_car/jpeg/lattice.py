@@ -80,7 +80,10 @@ def quality_evidence(coefficients: NDArray[np.float32], kind: Kind, noises: Sequ
 
 
 def blurred_evidence(
-    coefficients: NDArray[np.float32], frequencies: NDArray[np.intp], noises: NDArray[np.float64]
+    coefficients: NDArray[np.float32],
+    frequencies: NDArray[np.intp],
+    noises: NDArray[np.float64],
+    known: NDArray[np.integer] | int = 0,
 ) -> NDArray[np.float32]:
     """Nats for each IJG quality, upright and turned, shape (2, 97), of luma where noise depends on the frequency.
 
@@ -92,12 +95,15 @@ def blurred_evidence(
         Which they are, 8 · vertical + horizontal, shape (F,).
     noises
         Standard deviations around their multiples, grey levels, shape (F,); rounded to powers of two.
+    known
+        Divisors that they are known to be multiples of, shape (F,); none up to them gains or loses anything.
     """
     levels = np.exp2(np.rint(np.log2(np.maximum(noises, _LEAST_LEVEL))))
     steps = math.ceil(1 / levels.min())
     counts, ends = _histogram(coefficients, steps)
     gains = _gains(counts, ends, levels.tolist(), steps)
-    nats: NDArray[np.float32] = gains[np.arange(len(frequencies)), ladders("luma")[..., frequencies]].sum(-1)
+    divisors = ladders("luma")[..., frequencies]
+    nats: NDArray[np.float32] = np.where(divisors > known, gains[np.arange(len(frequencies)), divisors], 0).sum(-1)
     return nats
 
 
