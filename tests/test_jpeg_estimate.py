@@ -125,6 +125,15 @@ def test_every_layout_and_dtype_says_the_same():
         assert (found.quality, found.grid_phase, found.subsampling) == (40, (0, 0), "grey")
 
 
+def test_the_same_part_of_a_picture_is_looked_at_with_alpha():
+    """As its green shows; here one half has no structure in blue, the other none in green."""
+    picture = np.tile(PICTURE, (1, 2, 1))
+    picture[:, :512, 2] = picture[:, 512:, 1] = 90
+    alpha = np.full(picture.shape[:2], 255, np.uint8)
+    for plain, with_alpha in zip(cut_windows(picture), cut_windows(np.dstack([picture, alpha])), strict=True):
+        np.testing.assert_array_equal(plain.luma, with_alpha.luma)
+
+
 @pytest.mark.parametrize("second", [75, 90])
 def test_double_compression_off_grid_tells_the_quality_that_is_seen(second):
     found = estimate_jpeg(compress(compress(PICTURE, 10)[3:, 5:], second))

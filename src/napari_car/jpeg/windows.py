@@ -110,7 +110,7 @@ def _window(pixels: NDArray[Any], white: int) -> Window:
 def _interest(piece: NDArray[Any], white: int) -> float:
     """How much of the middle of a piece has structure and no clipped pixel, as its middle channel shows."""
     top, left = (size // 4 // 8 * 8 for size in piece.shape[:2])
-    middle = piece[top : top + _SIZE // 2, left : left + _SIZE // 2, piece.shape[2] // 2 % 3]
+    middle = piece[top : top + _SIZE // 2, left : left + _SIZE // 2, min(piece.shape[2] // 2, 1)]
     rows, columns = (size // 8 for size in middle.shape)
     blocks = middle[: rows * 8, : columns * 8].reshape(rows, 8, columns, 8)
     low, high = blocks.min(1).min(2), blocks.max(1).max(2)  # faster than both axes at once
