@@ -134,6 +134,10 @@ def test_the_same_part_of_a_picture_is_looked_at_with_alpha():
         np.testing.assert_array_equal(plain.luma, with_alpha.luma)
 
 
+def test_nothing_but_infinities_is_no_jpeg():
+    assert estimate_jpeg(np.full((40, 40), np.inf)).quality is None
+
+
 @pytest.mark.parametrize("second", [75, 90])
 def test_double_compression_off_grid_tells_the_quality_that_is_seen(second):
     found = estimate_jpeg(compress(compress(PICTURE, 10)[3:, 5:], second))

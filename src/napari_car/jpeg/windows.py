@@ -114,4 +114,4 @@ def _interest(piece: NDArray[Any], white: int) -> float:
     rows, columns = (size // 8 for size in middle.shape)
     blocks = middle[: rows * 8, : columns * 8].reshape(rows, 8, columns, 8)
     low, high = blocks.min(1).min(2), blocks.max(1).max(2)  # faster than both axes at once
-    return float(((high - low > white / 64) & (low > 0) & (high < white)).sum())
+    return float(((high > low + white / 64) & (low > 0) & (high < white)).sum())
