@@ -83,6 +83,13 @@ def test_floats_outside_the_range_are_refused(value: float, dtype: str) -> None:
         check_range(image)
 
 
+@pytest.mark.parametrize(("dtype", "said"), [("float32", "1.0000001"), ("float64", "1.0000000000000002")])
+def test_a_float_just_beyond_white_is_not_said_to_be_white(dtype: str, said: str) -> None:
+    image = np.full((4, 4), np.nextafter(np.ones((), dtype), np.full((), 2, dtype)))
+    with pytest.raises(InputError, match=f"to {said};"):
+        check_range(image)
+
+
 @pytest.mark.parametrize("asked", ["int32", "bool", "complex128", "no such type", object()])
 def test_results_are_given_in_known_dtypes_only(asked: object) -> None:
     with pytest.raises(InputError, match="uint8, uint16, float32, float64"):

@@ -212,6 +212,7 @@ def test_what_is_no_image_is_refused_in_one_clear_line(image: Any, said: str) ->
         ({"strength": -0.1}, "strength .* -0.1"),
         ({"strength": 1.1}, "strength .* 1.1"),
         ({"strength": float("nan")}, "strength .* nan"),
+        ({"strength": np.nextafter(np.float32(1), np.float32(2))}, r"strength .* to 1\.0000001;"),
         ({"strength": "much"}, "strength .*'much'"),
         ({"strength": None}, "strength"),
         ({"strength": np.ones((3, 3))}, r"strength .*\(3, 3\).*\(8, 9\)"),

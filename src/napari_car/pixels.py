@@ -135,9 +135,22 @@ def check_range(image: Array) -> None:
         With the range that was found.
     """
     if image.dtype.kind == "f":
-        low, high = float(image.min()), float(image.max())
+        low, high = image.min(), image.max()
         if not (low >= 0 and high <= 1):
-            raise InputError(f"the image is float with values from {low:g} to {high:g}; floats must lie in 0..1")
+            raise InputError(
+                f"the image is float with values from {exact(low)} to {exact(high)}; floats must lie in 0..1"
+            )
+
+
+def exact(value: np.floating[Any]) -> str:
+    """A number in as few digits as tell it from its neighbours, so that one just beyond 1 is not said to be 1.
+
+    Examples
+    --------
+    >>> exact(np.float32(1.0000001)), exact(np.float64(1.5)), exact(np.float32(0))
+    ('1.0000001', '1.5', '0')
+    """
+    return str(value).removesuffix(".0")
 
 
 def pictures(image: Array) -> Iterator[Array]:

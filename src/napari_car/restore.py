@@ -30,6 +30,7 @@ from napari_car.pixels import (
     add_residual,
     check_range,
     cut,
+    exact,
     layout,
     pictures,
     target_dtype,
@@ -318,9 +319,9 @@ def _share(name: str, share: float | Array) -> Planes:
     """A share of the change, 0..1, or a map of shares."""
     try:
         values = np.asarray(share, np.float32)
-        low, high = float(values.min()), float(values.max())
+        low, high = values.min(), values.max()
     except (TypeError, ValueError) as error:
         raise InputError(f"{name} is {share!r}; it must be a number in 0..1") from error
     if not (low >= 0 and high <= 1):
-        raise InputError(f"{name} runs from {low:g} to {high:g}; it must lie in 0..1")
+        raise InputError(f"{name} runs from {exact(low)} to {exact(high)}; it must lie in 0..1")
     return values
