@@ -112,9 +112,9 @@ def test_a_provider_that_starts_is_not_spoken_of(
     assert not caplog.text
 
 
-@pytest.mark.parametrize("threads", [0, -2])
-def test_threads_must_be_positive(threads: int) -> None:
-    with pytest.raises(InputError, match=f"threads is {threads}"):
+@pytest.mark.parametrize("threads", [0, -2, 2.5, "2", True])
+def test_threads_must_be_a_positive_number(threads: Any) -> None:
+    with pytest.raises(InputError, match=f"threads is {threads!r}"):
         open_session(threads=threads)
 
 

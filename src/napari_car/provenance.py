@@ -18,7 +18,7 @@ from napari_car.jpeg.coding import Coding
 from napari_car.jpeg.header import JpegInfo
 from napari_car.pixels import Array
 from napari_car.restore import Options
-from napari_car.session import open_session
+from napari_car.session import opened
 from napari_car.version import __version__
 
 NOT_IN_FILES = ("software", "coding", "tile", "source_name", "source_path")
@@ -46,7 +46,7 @@ def describe_run(
     >>> record["model"], record["quality"], record["quality_source"], record["strength"]
     ('arcnn', 20, 'told', 1.0)
     """
-    session = options.get("session") or open_session(options.get("model"))
+    session = opened(options.get("session"), options.get("model"))
     card, quality, strength = session.card, options["quality"], options.get("strength", 1.0)
     number = (
         quality.quality if isinstance(quality, Coding) else quality if isinstance(quality, int | np.integer) else None

@@ -37,7 +37,7 @@ from napari_car.pixels import (
     weigh,
 )
 from napari_car.quality import Quality, find_codings
-from napari_car.session import Session, open_session
+from napari_car.session import Session, opened
 from napari_car.steps import Steps, drain, side_by_side
 from napari_car.stream import Stream
 from napari_car.tiling import BLOCK, Tile, TilePlan
@@ -189,14 +189,12 @@ def restore_steps(
     check_range(image)
     result = _result(image, dtype, out)
     blend = check_strength(strength, whole)
-    decoded = consistent if isinstance(consistent, np.ndarray) else None
-    is_consistent = decoded is not None or bool(consistent)
+    decoded = _decoded(consistent, whole)
+    is_consistent = decoded is not None or consistent is True
     if is_consistent and image.dtype != np.uint8:
         raise InputError(f"consistent needs the 8-bit pixels of a JPEG; the image is {image.dtype}")
-    if decoded is not None and decoded.shape[:-1] != (whole.height, whole.width):
-        raise InputError(f"consistent has shape {decoded.shape}; it must be ({whole.height}, {whole.width}, 1 or 3)")
     luma, chroma = (_number(name, value) for name, value in (("luma", luma), ("chroma", chroma)))
-    session = session or open_session(model)
+    session = opened(session, model)
     card = session.card
     codings = yield from find_codings(quality, image, card, session.threads)
     if is_consistent and any(coding and not coding.tables for coding in codings):
@@ -289,6 +287,21 @@ def _result(image: Array, dtype: DTypeLike | None, out: Array | None) -> Array:
     if out is not image and np.may_share_memory(out, image):
         raise InputError("out overlaps the image; it must be the image itself or lie apart from it")
     return out
+
+
+def _decoded(consistent: bool | Array, whole: Layout) -> Array | None:
+    """The components that the result is to be consistent with, where they are given."""
+    if isinstance(consistent, bool):
+        return None
+    if not isinstance(consistent, np.ndarray):
+        kind = type(consistent).__name__
+        raise InputError(f"consistent is a {kind}; it must be True, False or an array of the file's components")
+    if consistent.dtype != np.uint8 or consistent.shape not in [(whole.height, whole.width, n) for n in (1, 3)]:
+        raise InputError(
+            f"consistent has shape {consistent.shape} and dtype {consistent.dtype}; "
+            f"it must be ({whole.height}, {whole.width}, 1 or 3) of uint8"
+        )
+    return consistent
 
 
 def check_strength(strength: float | Array, whole: Layout) -> float | Planes:

@@ -24,7 +24,7 @@ from napari_car.pixels import Array, target_dtype
 from napari_car.provenance import add_record, describe_run
 from napari_car.quality import say
 from napari_car.restore import Options, restore_steps
-from napari_car.session import Session, open_session
+from napari_car.session import Session, opened
 from napari_car.steps import Steps, drain
 
 logger = logging.getLogger(__name__)
@@ -146,7 +146,7 @@ def restore_file_steps(
     check_writing(target, shell, max_memory, taken=0 if in_place else shell.pixels.nbytes)
     if is_lossy(target, output_quality):
         logger.warning("%s: its format compresses again and loses detail; PNG and TIFF do not", target.name)
-    session = options["session"] = options.get("session") or open_session(options.get("model"))
+    session = options["session"] = opened(options.get("session"), options.get("model"))
     if options.get("consistent") is True and picture.format == "JPEG":
         per_px = 10 if read_jpeg(src).subsampling == "4:4:4" else 6  # as measured
         if lack := shortage(per_px * picture.pixels.size // picture.channels, max_memory):

@@ -168,7 +168,7 @@ def open_session(
     ModelError
         If the model is unknown or has no weights in that precision.
     InputError
-        If the provider is unknown or not installed; the message says how to get it.
+        If the provider is unknown or not installed; the message says how to get it. Or if the threads are none.
 
     Examples
     --------
@@ -176,8 +176,8 @@ def open_session(
     Session('arcnn', provider='cpu', precision='int8', threads=1)
     """
     card = load_card(model_id)
-    if threads is not None and threads < 1:
-        raise InputError(f"threads is {threads}; it must be at least 1")
+    if threads is not None and (isinstance(threads, bool) or not isinstance(threads, int | np.integer) or threads < 1):
+        raise InputError(f"threads is {threads!r}; it must be a whole number, at least 1")
     if provider != "auto":
         check_provider(provider)
     if precision not in ("auto", *card.precisions):
@@ -185,6 +185,23 @@ def open_session(
     chosen = choose(card, candidates(card, provider, precision))
     logger.info("model %s runs in %s", card.id, chosen)
     return Session(card, chosen.provider, chosen.precision, threads or count_cores())
+
+
+def opened(session: Session | None, model_id: str | None) -> Session:
+    """The session that is given, or one of the model where there is none.
+
+    Raises
+    ------
+    InputError
+        If it is something else, such as the name of a model.
+    ModelError
+        As ``open_session``.
+    """
+    if session is None:
+        return open_session(model_id)
+    if not isinstance(session, Session):
+        raise InputError(f"session is {session!r}; it must be of open_session, and a model's id is given as model")
+    return session
 
 
 def _open_weights(card: ModelCard, weights: Weights, provider: str) -> onnxruntime.InferenceSession:
