@@ -246,6 +246,12 @@ def test_what_restore_refuses_is_not_looked_at(factor: float, said: str) -> None
     estimate_jpeg(image)  # says something of it, and does not fail
 
 
+@pytest.mark.parametrize("image", [[[0, 1], [2, 3]], None, np.zeros((8, 8), bool)], ids=str)
+def test_what_is_no_image_is_refused_in_a_sentence(image) -> None:
+    with pytest.raises(InputError, match=r"list|NoneType|bool"):
+        diagnose(image)
+
+
 def test_pictures_that_are_alike_are_told_alike(mixed) -> None:
     dark = np.zeros_like(mixed[0])  # that shows nothing by itself
     stack = np.stack([mixed[0], dark, mixed[0]])

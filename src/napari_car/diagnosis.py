@@ -12,7 +12,7 @@ from napari_car.jpeg.coding import Coding
 from napari_car.jpeg.estimate import JpegEstimate, estimate_jpeg
 from napari_car.jpeg.header import JpegInfo
 from napari_car.jpeg.passes import is_coarser
-from napari_car.pixels import Array, check_range, pictures
+from napari_car.pixels import Array, check_range, layout, pictures
 
 SURE = 0.9
 """Confidence from which the pixels are believed against the file."""
@@ -96,6 +96,7 @@ def diagnose(
     >>> diagnose(np.zeros((64, 64, 3), np.uint8)).sentence
     'No JPEG compression was found; the picture is left alone.'
     """
+    layout(image)
     check_range(image)
     card = card or load_card()
     whole = _diagnose_alike(image, info, card, in_full=in_full)
