@@ -110,6 +110,11 @@ def test_what_cannot_fit_is_refused_before_the_work() -> None:
         restore(np.zeros((64, 64), np.uint8), quality=20, max_memory="50MB")
 
 
+@pytest.mark.parametrize("amount", ["9" * 400, f"{'9' * 400}GB", 10**400], ids=["bytes", "GB", "number"])
+def test_more_than_any_machine_has_is_no_limit(amount: str | int) -> None:
+    assert parse_memory(amount) == sys.maxsize
+
+
 @pytest.mark.parametrize("provider", ["openvino", "cpu"], ids=["tiles", "strips"])
 @pytest.mark.parametrize("held", [0, 30_000])
 def test_a_limit_bounds_what_is_worked_on_and_what_is_held_back(

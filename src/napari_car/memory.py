@@ -30,7 +30,7 @@ def parse_memory(amount: str | float) -> int:
     napari_car.errors.InputError: memory is 'much'; it is a number of bytes or such as '512MB', '1.5GB', '800MiB'
     """
     found = _AMOUNT.fullmatch(str(amount))
-    n_bytes = int(float(found[1]) * _UNITS[(found[2] or "").lower()]) if found else 0
+    n_bytes = int(min(float(found[1]) * _UNITS[(found[2] or "").lower()], sys.maxsize)) if found else 0
     if n_bytes < 1:
         raise InputError(f"memory is {amount!r}; it is a number of bytes or such as '512MB', '1.5GB', '800MiB'")
     return n_bytes
