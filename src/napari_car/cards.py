@@ -211,6 +211,7 @@ def read_card(folder: Path) -> ModelCard:
         for weights in card.weights:
             _check_kinds(weights)
         _check_costs(card)
+        _check_entries(card)
     except OSError as error:
         raise ModelError(f"{path} cannot be read: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -234,14 +235,31 @@ def _check_kinds(declared: ModelCard | Weights) -> None:
 
 
 def _check_costs(card: ModelCard) -> None:
-    """Raise KeyError for what memory cannot be reckoned without, TypeError for a grid of none."""
+    """Raise KeyError for what memory cannot be reckoned without, TypeError for what is no number or a grid of none."""
     lacking = {w.precision for w in card.weights} - card.bytes_per_px.keys()
     if any(w.form == "strips" for w in card.weights):
         lacking |= {"lead", "state_per_px", "bytes_per_px"} - card.strips.keys()
     if lacking:
         raise KeyError(", ".join(sorted(lacking)))
-    if card.align < 1:
-        raise TypeError(f"align is {card.align}")
+    if card.align < 1 or card.halo < 0:
+        raise TypeError(f"align is {card.align} and halo {card.halo}")
+    for key, value in (*card.bytes_per_px.items(), *card.strips.items()):
+        if type(value) is not int or value < 0:
+            raise TypeError(f"{key} is {value!r}")
+
+
+def _check_entries(card: ModelCard) -> None:
+    """Raise TypeError for what is in a list and is not as it is declared; KeyError for a result without its keys."""
+    if not all(isinstance(name, str) for name in card.conditioning):
+        raise TypeError(f"conditioning is {card.conditioning}")
+    for key in ("qualities", "qualities_444"):
+        if [type(quality) for quality in getattr(card, key)] != [int, int]:
+            raise TypeError(f"{key} is {getattr(card, key)}")
+    for row in card.results:
+        if not isinstance(row, Mapping):
+            raise TypeError(f"results has {row!r}")
+        if lacking := {"data", "quality", "model", "psnr"} - row.keys():
+            raise KeyError(", ".join(sorted(lacking)))
 
 
 def _keys() -> str:
