@@ -6,6 +6,7 @@ import errno
 import itertools
 import logging
 import shutil
+import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -120,6 +121,28 @@ def test_what_was_measured_is_remembered_for_these_files(monkeypatch: pytest.Mon
     monkeypatch.setattr(choice, "_measured_here", {})  # as in another process
     assert choose(CARD, ALL) == FP32
     assert len(asked) == 3
+
+
+@pytest.mark.parametrize("seconds", ["-1", "0", "Infinity", "NaN"])
+def test_times_that_cannot_be_are_measured_anew(seconds: str, memory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = measuring(monkeypatch, 2.0, 1.0, 3.0)
+    memory.parent.mkdir()
+    key = choice._key(CARD, ALL)
+    memory.write_text(f'{{"{key}": {{"int8 on cpu": 1.0, "fp32 on cpu": 2.0, "fp32 on webgpu": {seconds}}}}}')
+    assert choose(CARD, ALL) == FP32
+    assert len(asked) == 1
+
+
+@pytest.mark.skipif(sys.platform in ("win32", "darwin"), reason="XDG has no say there")
+@pytest.mark.parametrize("told", ["", "caches", None])
+def test_a_folder_for_caches_that_is_relative_is_ignored(told: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()  # the file of these tests
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HOME", "/somebody")
+        patch.setenv("XDG_CACHE_HOME", told) if told is not None else patch.delenv("XDG_CACHE_HOME", raising=False)
+        assert choice.memory_file() == Path("/somebody/.cache/napari-car/speed.json")
+        patch.setenv("XDG_CACHE_HOME", "/caches")
+        assert choice.memory_file() == Path("/caches/napari-car/speed.json")
 
 
 TOO_LARGE = f'{{"x": {{"int8 on cpu": {"9" * 400}}}}}'

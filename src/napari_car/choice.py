@@ -203,7 +203,8 @@ def memory_file() -> Path:
     elif sys.platform == "darwin":
         folder = home / "Library" / "Caches"
     else:
-        folder = Path(os.environ.get("XDG_CACHE_HOME") or home / ".cache")
+        told = Path(os.environ.get("XDG_CACHE_HOME", ""))
+        folder = told if told.is_absolute() else home / ".cache"  # Source: XDG Base Directory Specification, "Basics"
     return folder / "napari-car" / "speed.json"
 
 
@@ -211,7 +212,8 @@ def _recall() -> dict[str, dict[str, float]]:
     """What was measured before; nothing where that cannot be read."""
     try:
         memory = json.loads(memory_file().read_text("utf-8"))
-        return {str(key): {str(name): float(s) for name, s in row.items()} for key, row in memory.items() if row}
+        rows = {str(key): {str(name): float(s) for name, s in row.items()} for key, row in memory.items() if row}
+        return {key: row for key, row in rows.items() if all(0 < seconds < np.inf for seconds in row.values())}
     except (OSError, ValueError, TypeError, AttributeError, OverflowError, RuntimeError):  # the last: there is no home
         return {}
 
