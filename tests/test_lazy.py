@@ -149,6 +149,18 @@ def test_what_cannot_be_taken_is_said_before_any_work(array: np.ndarray, options
         restore_dask(da.from_array(array), **options)
 
 
+def test_sizes_that_are_not_known_are_said() -> None:
+    array = da.from_array(np.arange(64, dtype=np.uint8).reshape(8, 8))
+    with pytest.raises(InputError, match=r"shape \(nan, 8\).*compute_chunk_sizes"):
+        restore_dask(array[array[:, 0] > 8], quality=20)
+
+
+def test_what_cannot_be_stored_leaves_no_folder(tmp_path: Path) -> None:
+    with pytest.raises(AttributeError):
+        drain(store_steps(np.zeros((8, 8), np.uint8), tmp_path / "none.zarr"))
+    assert not (tmp_path / "none.zarr").exists()
+
+
 @pytest.mark.parametrize("is_grey", [False, True], ids=["RGB", "grey"])
 def test_each_picture_of_a_mixed_stack_goes_by_its_own(reference, to_jpeg, is_grey: bool) -> None:
     pixels = np.ascontiguousarray(reference[..., 1]) if is_grey else reference

@@ -65,6 +65,8 @@ def restore_dask(array: Any, **options: Unpack[Options]) -> da.Array:
     """
     da = _dask_array()
     source = array if isinstance(array, da.Array) else da.from_array(array)
+    if np.isnan(source.shape).any():
+        raise InputError(f"the array has shape {source.shape}; its sizes must be known (compute_chunk_sizes)")
     whole = layout(np.broadcast_to(np.zeros((), source.dtype), source.shape))
     if refused := {"session", "tile", "max_memory", "out"} & options.keys():
         raise InputError(f"a lazy array takes no {' and no '.join(sorted(refused))}; each block is a tile")
@@ -140,14 +142,14 @@ def store_steps(lazy: da.Array, path: str | os.PathLike[str]) -> Steps[Any]:
         import zarr
     except ImportError as error:
         raise MissingExtraError("A Zarr store", "distributed") from error
+    places = itertools.product(*(_slices(sizes) for sizes in lazy.chunks))
+    total = math.prod(lazy.numblocks)
     try:
         os.makedirs(path)
     except FileExistsError as error:
         raise FileError("is there already; give another name", path) from error
     except OSError as error:
         raise FileError(f"cannot be made a Zarr store ({error.strerror})", path) from error
-    places = itertools.product(*(_slices(sizes) for sizes in lazy.chunks))
-    total = math.prod(lazy.numblocks)
     done = 0
     try:
         with _writing(path):
