@@ -243,6 +243,27 @@ def test_options_that_cannot_be_are_refused(option: dict[str, Any], said: str, s
         restore(np.zeros((8, 9, 3), np.uint8), **{"session": session, **option})
 
 
+@pytest.mark.parametrize(
+    "told",
+    [
+        {"luma_scale": float("nan")},
+        {"luma_scale": 0.0},
+        {"chroma_scale": 5001.0},
+        {"chroma_subsampling": 7.0},
+        {"grid_phase": (-3, 0)},
+        {"grid_phase": (1.5, 0)},
+        {"grid_phase": (1,)},
+        {"tables": ((1, 2),)},
+        {"tables": ((0,) * 64,)},
+    ],
+    ids=str,
+)
+def test_a_coding_that_cannot_be_is_refused(told: dict[str, Any]) -> None:
+    Coding(**{"luma_scale": 1.0, "chroma_scale": 5000.0, "grid_phase": (np.int64(15), 0)})
+    with pytest.raises(InputError, match="cannot be; scales are"):
+        Coding(**{"luma_scale": 250.0, "chroma_scale": 250.0, **told})
+
+
 def test_unknown_model_is_refused() -> None:
     with pytest.raises(ModelError, match=r"'no-such'.*car-s"):
         restore(np.zeros((8, 9, 3), np.uint8), model="no-such")

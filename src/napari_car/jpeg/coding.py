@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
+import numpy as np
+
 from napari_car.errors import InputError
 from napari_car.jpeg.estimate import JpegEstimate
 from napari_car.jpeg.header import JpegInfo
@@ -36,6 +38,17 @@ class Coding:
     chroma_subsampling: float = 1.0
     grid_phase: tuple[int, int] = (0, 0)
     tables: tuple[tuple[int, ...], ...] = field(default=(), repr=False)
+
+    def __post_init__(self) -> None:
+        """Refuse what no picture can have, of which a network would make some result all the same."""
+        told = (*((scale - 1) / 4999 for scale in (self.luma_scale, self.chroma_scale)), self.chroma_subsampling)
+        are_whole = all(isinstance(start, int | np.integer) and start >= 0 for start in self.grid_phase)
+        are_tables = all(len(table) == 64 and min(table) >= 1 for table in self.tables)
+        if not all(0 <= share <= 1 for share in told) or len(self.grid_phase) != 2 or not are_whole or not are_tables:
+            raise InputError(
+                f"{self} cannot be; scales are 1..5000, subsampling 0..1, a phase is two whole numbers from 0, "
+                "and a table 64 divisors from 1"
+            )
 
     @classmethod
     def from_quality(cls, quality: int, subsampling: str = "4:2:0") -> Coding:
