@@ -8,6 +8,8 @@ from PIL import Image
 
 from napari_car.datasets import LAYOUTS, compress, degrade, list_images, list_items, read_image
 from napari_car.errors import FileError, InputError
+from napari_car.files import write_image
+from napari_car.files.picture import Picture
 
 PICTURE = np.random.default_rng(7).integers(0, 256, (24, 40, 3), dtype=np.uint8)
 
@@ -136,10 +138,12 @@ def test_out_of_range_and_unknown_are_refused(tmp_path):
         list_items(tmp_path, "kodak")
 
 
-def test_sixteen_bits_are_refused_rather_than_clipped(tmp_path):
-    Image.fromarray(PICTURE[..., 0].astype(np.uint16) * 257).save(tmp_path / "deep.png")
-    with pytest.raises(FileError, match=r"deep\.png.*more than 8 bits"):
-        read_image(tmp_path / "deep.png")
+@pytest.mark.parametrize("pixels", [PICTURE[..., 0], PICTURE], ids=["grey", "colour"])
+@pytest.mark.parametrize("name", ["deep.png", "deep.tif"])
+def test_sixteen_bits_are_refused_rather_than_clipped(tmp_path, pixels, name):
+    write_image(tmp_path / name, Picture(pixels.astype(np.uint16) * 257))
+    with pytest.raises(FileError, match=r"deep\.\w+.*more than 8 bits"):
+        read_image(tmp_path / name)
 
 
 def test_a_broken_picture_is_named(tmp_path):

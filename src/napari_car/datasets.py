@@ -148,11 +148,12 @@ def read_image(path: Path) -> NDArray[np.uint8]:
     try:
         with Image.open(path) as picture:
             mode = picture.mode
+            is_deep = mode.startswith(("I", "F")) or any(";16" in str(tile.args) for tile in picture.tile)
             pixels = np.asarray(picture.convert("L" if mode in {"1", "L", "LA"} else "RGB"))
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise FileError(f"the picture cannot be read: {error}", path) from error
-    if mode.startswith(("I", "F")):  # Pillow would clip them to 8 bits
-        raise FileError(f"the picture has values of more than 8 bits (mode {mode}); test sets have 8", path)
+    if is_deep:  # Pillow would clip or cut them to 8 bits
+        raise FileError("the picture has values of more than 8 bits; test sets have 8", path)
     return pixels
 
 
