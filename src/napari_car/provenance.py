@@ -48,9 +48,9 @@ def describe_run(
     """
     session = opened(options.get("session"), options.get("model"))
     card, quality, strength = session.card, options["quality"], options.get("strength", 1.0)
-    number = (
-        quality.quality if isinstance(quality, Coding) else quality if isinstance(quality, int | np.integer) else None
-    )
+    number = quality.quality if isinstance(quality, Coding) else None
+    if isinstance(quality, int | np.integer):
+        number = int(quality)
     return {
         "software": f"napari-car {__version__}",
         "model": card.id,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from contextlib import closing
+from typing import Any
 
 import numpy as np
 
@@ -18,7 +19,7 @@ from napari_car.steps import Steps, side_by_side
 
 logger = logging.getLogger(__name__)
 
-Quality = int | str | Coding | JpegInfo | Diagnosis | None
+Quality = int | np.integer[Any] | str | Coding | JpegInfo | Diagnosis | None
 """IJG quality 1..100, "auto", all that is known of a coding, what was found, or None for not compressed at all."""
 
 
