@@ -11,6 +11,7 @@ from PIL import Image, PngImagePlugin
 from PIL.ExifTags import Base
 
 from napari_car.files.exif import PREFIX, completed, exif_block, exif_dpi, load_tags, sane_dpi, value_of, writable
+from napari_car.files.extended_xmp import divided, joined, segments_of
 from napari_car.files.iptc import IPTC_RESOURCE, from_hex, iptc_within, photoshop_segment, to_hex
 from napari_car.files.png import UNPACKED_MOST
 
@@ -109,10 +110,11 @@ def metadata_of(image: Image.Image) -> Metadata:
     comments = comments or [text.pop("Comment", None) or info.get("comment", "")]
     text.pop(_PNG_XMP, None)
     exif = from_hex(text.pop(_PNG_EXIF, "")) or info.get("exif", b"")
+    further = (body for kind, body in getattr(image, "applist", ()) if kind == "APP1")
     metadata = Metadata(
         exif=exif.removeprefix(PREFIX).removeprefix(PREFIX),
         icc=info.get("icc_profile") or b"",
-        xmp=_as_bytes(info.get("xmp", b"")),
+        xmp=joined(_as_bytes(info.get("xmp", b"")), further),
         iptc=iptc if isinstance(iptc, bytes) else b"",
         comment="\n".join(filter(None, map(_as_text, comments))),
         text=tuple(text.items()),
@@ -200,10 +202,14 @@ def _jpeg_options(metadata: Metadata, icc: bytes) -> dict[str, Any]:
     options = _given(icc_profile=icc)
     if metadata.dpi and max(metadata.dpi) < 65535:
         options["dpi"] = metadata.dpi
+    try:
+        xmp, extension = divided(metadata.xmp)
+    except ValueError:  # left out below
+        xmp, extension = metadata.xmp, b""
     blocks = {
         "exif": metadata.exif,
-        "xmp": metadata.xmp,
         "iptc": metadata.iptc,
+        "xmp": xmp,
         "comment": metadata.comment.encode(),
     }
     for name, block in blocks.items():
@@ -213,6 +219,8 @@ def _jpeg_options(metadata: Metadata, icc: bytes) -> dict[str, Any]:
             options[name] = PREFIX + block
         elif block and name == "iptc":
             options["extra"] = photoshop_segment(block)
+        elif block and name == "xmp":
+            options["extra"] = options.get("extra", b"") + segments_of(block, extension)
         elif block:
             options[name] = block
     return options

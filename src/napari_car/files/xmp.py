@@ -7,6 +7,8 @@ from html import escape  # that of xml.sax is as good and brings urllib along
 from typing import Any
 from xml.parsers import expat
 
+from napari_car.files.extended_xmp import divided
+
 _log = logging.getLogger(__name__)
 
 # Source: ISO 16684-1 (XMP), 7.3.2 the packet wrapper, 7.5 the serialization in RDF;
@@ -19,7 +21,6 @@ _EMPTY = (
     b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="%s"></rdf:RDF></x:xmpmeta>'
     b'<?xpacket end="w"?>'
 ) % _RDF.encode()
-_LONGEST = 65502  # bytes; Source: XMP specification, part 3, 1.1.3: what one segment of a JPEG holds
 
 
 def add_event(xmp: bytes, *, agent: str, action: str, parameters: str) -> bytes:
@@ -62,7 +63,9 @@ def add_event(xmp: bytes, *, agent: str, action: str, parameters: str) -> bytes:
             f"<xmpMM:History><rdf:Seq>{event}</rdf:Seq></xmpMM:History></rdf:Description>"
         )
     grown = packet[:place] + event.encode() + packet[place:]
-    if len(grown) > _LONGEST:
+    try:
+        divided(grown)  # as a JPEG does with it
+    except ValueError:
         _log.warning("the XMP packet of %d bytes is kept without a record of this run, which would not fit", len(xmp))
         return xmp
     return grown
