@@ -25,6 +25,16 @@ XMP = (
     b'<rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"><rdf:Description rdf:about="" '
     b'xmlns:xmp="http://ns.adobe.com/xap/1.0/" xmp:Rating="4"/></rdf:RDF></x:xmpmeta><?xpacket end="w"?>'
 )
+
+
+def resource(code, body, name=b""):
+    """An image resource of Photoshop."""
+    head = b"8BIM" + struct.pack(">H", code) + bytes([len(name)]) + name + bytes((len(name) + 1) % 2)
+    return head + struct.pack(">I", len(body)) + body + bytes(len(body) % 2)
+
+
+PATH = resource(2000, b"a clipping path, of odd length.", b"Outline")
+URL = resource(1035, b"https://example.org") + resource(2999, b"\7Outline" + bytes(6))
 CAPTION = "Ein Boot im Hafen"
 IPTC = b"".join(
     bytes([0x1C, 2, dataset]) + struct.pack(">H", len(value)) + value
@@ -53,9 +63,9 @@ def exif(orientation=1):
 
 # extension, dtype, channels, what the format can hold
 HOLDS = {
-    "jpg": {"exif", "copyright", "icc", "xmp", "iptc", "dpi", "comment"},
-    "png": {"exif", "copyright", "icc", "xmp", "iptc", "dpi", "comment", "text"},
-    "tif": {"exif", "copyright", "icc", "xmp", "iptc", "dpi", "comment"},
+    "jpg": {"exif", "copyright", "icc", "xmp", "iptc", "photoshop", "dpi", "comment"},
+    "png": {"exif", "copyright", "icc", "xmp", "iptc", "photoshop", "dpi", "comment", "text"},
+    "tif": {"exif", "copyright", "icc", "xmp", "iptc", "photoshop", "dpi", "comment"},
     "webp": {"exif", "copyright", "icc", "xmp", "dpi", "comment"},
     "avif": {"exif", "copyright", "icc", "xmp", "dpi", "comment"},
     "bmp": {"dpi"},
@@ -80,8 +90,8 @@ def picture(dtype, channels, orientation):
     pixels = rng.random(shape) if np.dtype(dtype).kind == "f" else rng.integers(0, 255, shape)
     return Picture(
         pixels.astype(dtype),
-        Metadata(exif(orientation), profile(b"GRAY" if channels == 1 else b"RGB "), XMP, IPTC, (300.0, 240.0),
-                 "a remark, größer", (("Title", "Boat"), ("Source", "scan"))),
+        Metadata(exif(orientation), profile(b"GRAY" if channels == 1 else b"RGB "), XMP, IPTC, PATH + URL,
+                 (300.0, 240.0), "a remark, größer", (("Title", "Boat"), ("Source", "scan"))),
     )  # fmt: skip
 
 
@@ -95,6 +105,7 @@ def kept_by_exiftool(tags):
         "xmp": tags.get("Rating") == 4,
         "iptc": (tags.get("Caption-Abstract"), tags.get("Keywords"), tags.get("ObjectName"))
         == (CAPTION, "boat", "Harbour"),
+        "photoshop": (tags.get("URL"), tags.get("ClippingPathName")) == ("https://example.org", "Outline"),
         "icc": tags.get("ProfileConnectionSpace") == "XYZ ",
         "comment": "a remark, größer" in (tags.get("Comment"), tags.get("ImageDescription")),
         "dpi": has_dpi(tags),
@@ -154,7 +165,7 @@ def test_everything_comes_back_and_goes_on(tmp_path, extension, dtype, channels,
     read = read_image(write_image(tmp_path / f"a.{extension}", first)).metadata
     again = read_image(write_image(tmp_path / f"b.{extension}", Picture(first.pixels, read))).metadata
     assert again == read
-    for kind in HOLDS[extension] & {"icc", "xmp", "iptc", "text"}:
+    for kind in HOLDS[extension] & {"icc", "xmp", "iptc", "photoshop", "text"}:
         assert getattr(read, kind) == getattr(first.metadata, kind), kind
     if "exif" in HOLDS[extension]:
         assert read.orientation == orientation
@@ -547,3 +558,76 @@ def test_iptc_stored_as_numbers_is_found(byteorder):
     more = [(33723, 4, len(numbers), numbers, True)]
     tifffile.imwrite(stream, np.zeros((4, 4), np.uint8), byteorder=byteorder, extratags=more)
     assert read_image(stream.getvalue()).metadata.iptc == whole
+
+
+def tiff_with(*tags):
+    """A TIFF of one colour with further tags: number, type, bytes."""
+    tifffile = pytest.importorskip("tifffile", reason="needs tifffile")
+    stream = io.BytesIO()
+    more = [(tag, kind, len(value), value, True) for tag, kind, value in tags]
+    tifffile.imwrite(stream, np.zeros((4, 4, 3), np.uint8), photometric="rgb", metadata=None, extratags=more)
+    return stream.getvalue()
+
+
+def jpeg_with(*segments):
+    """A JPEG of one colour with further segments: marker, body."""
+    stream = io.BytesIO()
+    Image.new("RGB", (4, 4)).save(stream, "JPEG")
+    file = stream.getvalue()
+    return file[:2] + b"".join(m + struct.pack(">H", len(body) + 2) + body for m, body in segments) + file[2:]
+
+
+RECORDS, INKS = resource(1028, IPTC), resource(1039, profile(b"CMYK"))
+
+
+@pytest.mark.parametrize("kind", [1, 7])
+def test_iptc_of_a_tiff_that_only_photoshop_keeps_is_found(kind):
+    read = read_image(tiff_with((34377, kind, PATH + INKS + RECORDS + URL))).metadata
+    assert (read.iptc, read.photoshop) == (IPTC, PATH + URL)
+    both = read_image(tiff_with((34377, kind, resource(1028, b"older") + URL), (33723, 7, IPTC))).metadata
+    assert (both.iptc, both.photoshop) == (IPTC, URL)
+
+
+@pytest.mark.parametrize("extension", ["jpg", "png", "tif"])
+def test_resources_in_several_segments_are_one_block(tmp_path, extension):
+    long = resource(2001, bytes(range(256)) * 600)
+    block = PATH + INKS + RECORDS + long + URL
+    parts = [(b"\xff\xed", b"Photoshop 3.0\0" + block[at : at + 65_000]) for at in range(0, len(block), 65_000)]
+    read = read_image(jpeg_with(*parts))
+    assert (read.metadata.iptc, read.metadata.photoshop) == (IPTC, PATH + long + URL)
+    path = write_image(tmp_path / f"a.{extension}", read)
+    again = read_image(path).metadata
+    assert (again.iptc, again.photoshop) == (IPTC, PATH + long + URL)
+    if extension == "jpg":
+        with Image.open(path) as image:
+            assert image.info["photoshop"][1028] == IPTC  # whole in the first segment, for readers that take that one
+
+
+@pytest.mark.parametrize(
+    ("block", "iptc", "kept"),
+    [
+        (b"", b"", b""),
+        (b"not resources", b"", b""),
+        (URL + PATH[:20], b"", URL),
+        (URL + b"8BIM", b"", URL),
+        (URL + b"8BIM\x04\x0a\0\0" + b"\xff" * 4 + PATH, b"", URL),
+        (PATH[:-1] + RECORDS, IPTC, PATH),  # without the byte that makes it even
+        (URL + b"MeSa" + resource(7000, b"x")[4:] + RECORDS, IPTC, URL + b"MeSa" + resource(7000, b"x")[4:]),
+    ],
+)
+def test_resources_are_kept_up_to_where_they_are_damaged(block, iptc, kept):
+    for file in (jpeg_with((b"\xff\xed", b"Photoshop 3.0\0" + block)), tiff_with((34377, 7, block or b"\0"))):
+        read = read_image(file).metadata
+        assert (read.iptc, read.photoshop) == (iptc, kept)
+
+
+def test_layers_that_a_program_would_show_in_place_of_the_picture_are_left_out(tmp_path, caplog):
+    layers = b"Adobe Photoshop Document Data Block\x008BIMryaL" + bytes(100_000)
+    read = read_image(tiff_with((37724, 7, layers), (315, 2, b"me\0")))
+    assert [record.getMessage() for record in caplog.records] == [
+        "left out the layers of the TIFF; the picture that they make together is what is read"
+    ]
+    for extension in ("tif", "jpg"):
+        tags = exif_tags(read_image(write_image(tmp_path / f"a.{extension}", read)).metadata)
+        assert tags[Base.Artist] == "me"
+        assert 37724 not in tags

@@ -102,7 +102,7 @@ def divided(packet: bytes) -> tuple[bytes, bytes]:
 
 def segments_of(packet: bytes, extension: bytes) -> bytes:
     """Return the APP1 segments that hold a packet and its extension, see ``divided``."""
-    bodies = [_PACKET + packet]
+    bodies = [_PACKET + packet] if packet else []
     guid = md5(extension, usedforsecurity=False).hexdigest().upper().encode()
     for at in range(0, len(extension), _CHUNK):
         bodies.append(_EXTENSION + _HEAD.pack(guid, len(extension), at) + extension[at : at + _CHUNK])

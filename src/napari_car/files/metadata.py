@@ -12,7 +12,7 @@ from PIL.ExifTags import Base
 
 from napari_car.files.exif import PREFIX, completed, exif_block, exif_dpi, load_tags, sane_dpi, value_of, writable
 from napari_car.files.extended_xmp import divided, joined, segments_of
-from napari_car.files.iptc import IPTC_RESOURCE, from_hex, iptc_within, photoshop_segment, to_hex
+from napari_car.files.iptc import from_hex, photoshop_segments, resources_within, to_hex, within_segments
 from napari_car.files.png import UNPACKED_MOST
 
 _log = logging.getLogger(__name__)
@@ -20,7 +20,7 @@ _log = logging.getLogger(__name__)
 # Source: ITU-T T.81, B.1.1.4: a marker segment holds 65533 bytes, here less the longest of the names inside
 _JPEG_SEGMENT = 65533 - 29
 # PNG has no IPTC chunk; ImageMagick's hexadecimal text chunk is what others read. EXIF was kept so, too.
-_PNG_IPTC = "Raw profile type iptc"
+_PNG_IPTC, _PNG_PHOTOSHOP = "Raw profile type iptc", "Raw profile type 8bim"
 _PNG_EXIF = "Raw profile type exif"
 _PNG_XMP = "XML:com.adobe.xmp"
 # Source: PNG, third edition, 11.3.2.5: sRGB as gAMA has it; white, red, green and blue, x and y each, as cHRM has it
@@ -42,6 +42,8 @@ class Metadata:
         XMP packet.
     iptc
         IPTC-IIM records.
+    photoshop
+        Photoshop's image resources beside those records, such as clipping paths.
     dpi
         Pixels per inch, horizontal and vertical.
     comment
@@ -61,6 +63,7 @@ class Metadata:
     icc: bytes = b""
     xmp: bytes = b""
     iptc: bytes = b""
+    photoshop: bytes = b""
     dpi: tuple[float, float] | None = None
     comment: str = ""
     text: tuple[tuple[str, str], ...] = ()
@@ -105,17 +108,22 @@ def metadata_of(image: Image.Image) -> Metadata:
     """Return what a Pillow image, already loaded, says beside its pixels."""
     info = image.info
     text = {k: str(v) for k, v in getattr(image, "text", {}).items()}
-    iptc = iptc_within(from_hex(text.pop(_PNG_IPTC, ""))) or info.get("photoshop", {}).get(IPTC_RESOURCE, b"")
-    comments = [body for kind, body in getattr(image, "applist", ()) if kind == "COM"]  # a JPEG's; info has the last
+    segments = getattr(image, "applist", ())  # of a JPEG
+    records = from_hex(text.pop(_PNG_IPTC, ""))  # or Photoshop's block with them
+    block = from_hex(text.pop(_PNG_PHOTOSHOP, "")) or within_segments(
+        body for kind, body in segments if kind == "APP13"
+    )
+    (iptc, resources), (further_iptc, further_resources) = resources_within(records), resources_within(block)
+    comments = [body for kind, body in segments if kind == "COM"]  # info has the last
     comments = comments or [text.pop("Comment", None) or info.get("comment", "")]
     text.pop(_PNG_XMP, None)
     exif = from_hex(text.pop(_PNG_EXIF, "")) or info.get("exif", b"")
-    further = (body for kind, body in getattr(image, "applist", ()) if kind == "APP1")
     metadata = Metadata(
         exif=exif.removeprefix(PREFIX).removeprefix(PREFIX),
         icc=info.get("icc_profile") or b"",
-        xmp=joined(_as_bytes(info.get("xmp", b"")), further),
-        iptc=iptc if isinstance(iptc, bytes) else b"",
+        xmp=joined(_as_bytes(info.get("xmp", b"")), (body for kind, body in segments if kind == "APP1")),
+        iptc=iptc or (b"" if resources else records) or further_iptc,
+        photoshop=further_resources or resources,
         comment="\n".join(filter(None, map(_as_text, comments))),
         text=tuple(text.items()),
     )
@@ -199,31 +207,23 @@ def _given(**options: Any) -> dict[str, Any]:
 
 def _jpeg_options(metadata: Metadata, icc: bytes) -> dict[str, Any]:
     """Return the options of a JPEG, leaving out, with a warning, what exceeds a marker segment."""
-    options = _given(icc_profile=icc)
-    if metadata.dpi and max(metadata.dpi) < 65535:
-        options["dpi"] = metadata.dpi
     try:
         xmp, extension = divided(metadata.xmp)
     except ValueError:  # left out below
         xmp, extension = metadata.xmp, b""
-    blocks = {
-        "exif": metadata.exif,
-        "iptc": metadata.iptc,
-        "xmp": xmp,
-        "comment": metadata.comment.encode(),
-    }
-    for name, block in blocks.items():
+    fitting = dict.fromkeys(("exif", "iptc", "xmp", "comment"), b"")
+    for name, block in zip(fitting, (metadata.exif, metadata.iptc, xmp, metadata.comment.encode()), strict=True):
         if len(block) > _JPEG_SEGMENT:
             _log.warning("left out the %s of %d bytes: longer than a JPEG can hold", name, len(block))
-        elif block and name == "exif":
-            options[name] = PREFIX + block
-        elif block and name == "iptc":
-            options["extra"] = photoshop_segment(block)
-        elif block and name == "xmp":
-            options["extra"] = options.get("extra", b"") + segments_of(block, extension)
-        elif block:
-            options[name] = block
-    return options
+        else:
+            fitting[name] = block
+    return _given(
+        icc_profile=icc,
+        dpi=metadata.dpi if metadata.dpi and max(metadata.dpi) < 65535 else None,
+        exif=PREFIX + fitting["exif"] if fitting["exif"] else b"",
+        comment=fitting["comment"],
+        extra=photoshop_segments(fitting["iptc"], metadata.photoshop) + segments_of(fitting["xmp"], extension),
+    )
 
 
 def _png_text(metadata: Metadata) -> PngImagePlugin.PngInfo:
@@ -233,8 +233,10 @@ def _png_text(metadata: Metadata) -> PngImagePlugin.PngInfo:
         chunks.add_itxt(_PNG_XMP, metadata.xmp.decode("utf-8", "replace"))
     if metadata.comment:
         chunks.add_text("Comment", metadata.comment)
-    if metadata.iptc and not _is_too_long("IPTC", iptc := to_hex(metadata.iptc)):
-        chunks.add_text(_PNG_IPTC, iptc, zip=True)
+    kept_so = (("iptc", _PNG_IPTC, metadata.iptc), ("8bim", _PNG_PHOTOSHOP, metadata.photoshop))
+    for name, keyword, block in kept_so:
+        if block and not _is_too_long(f"{name} profile", text := to_hex(name, block)):
+            chunks.add_text(keyword, text, zip=True)
     for keyword, value in metadata.text:
         chunks.add_text(keyword, value)
     return chunks

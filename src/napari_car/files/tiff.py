@@ -18,6 +18,7 @@ from PIL.ExifTags import IFD, Base
 from napari_car.errors import FileError
 from napari_car.files.deep_tiff import inverted, pages_by_tifffile
 from napari_car.files.exif import exif_block, exif_dpi, value_of
+from napari_car.files.iptc import resources_within
 from napari_car.files.metadata import Metadata, fitting_icc, tags_anew
 from napari_car.files.picture import Picture, turned
 from napari_car.files.pillow import (
@@ -34,15 +35,17 @@ from napari_car.files.pillow import (
 
 _log = logging.getLogger(__name__)
 
-_ICC, _XMP, _IPTC = 34675, 700, 33723
+_ICC, _XMP, _IPTC, _PHOTOSHOP = 34675, 700, 33723, 34377
+# Source: Adobe Photoshop TIFF Technical Notes (2002), "ImageSourceData": the layers, which its programs show instead
+_LAYERS = 37724
 _PAGE_NUMBER = 297  # which is another one on each page of a stack
 _SUBFILE_TYPE, _PREDICTOR, _SAMPLE_FORMAT, _EXTRA_SAMPLES = 254, 317, 339, 338
 # Tags that describe how the pixels lie in the file; all others describe the picture and are kept.
 # Source: TIFF 6.0, appendix A
 _STRUCTURE = {
     *range(254, 260), 262, 263, 264, 265, 266, 273, *range(277, 285), *range(288, 294), 296, 317, 318,
-    *range(320, 326), 330, 332, *range(338, 343), 347, *range(512, 522), *range(529, 533), 34377,
-    _XMP, _IPTC, _ICC,
+    *range(320, 326), 330, 332, *range(338, 343), 347, *range(512, 522), *range(529, 533),
+    _XMP, _IPTC, _ICC, _PHOTOSHOP, _LAYERS,
 }  # fmt: skip
 _STRIP = 64  # rows a strip
 _LEVEL = 1  # measured as for PNG: higher levels take longer than they save
@@ -93,16 +96,19 @@ def _metadata(stream: IO[bytes]) -> Metadata:
     (offset,) = struct.unpack_from(order + ("Q" if big else "I"), header, 8 if big else 4)
     tags.bigtiff, tags.endian = big, order
     tags.load_from_fp(stream, offset)
-    blocks = {tag: value_of(tags, tag, b"") for tag in (_ICC, _XMP, _IPTC)}
+    blocks = {tag: value_of(tags, tag, b"") for tag in (_ICC, _XMP, _IPTC, _PHOTOSHOP)}
     if isinstance(blocks[_IPTC], int):  # stored as 32-bit numbers by some programs; Pillow gives the first
         blocks[_IPTC] = _iptc_of_numbers(stream)
     dpi = exif_dpi(tags)
+    if _LAYERS in tags:
+        _log.warning("left out the layers of the TIFF; the picture that they make together is what is read")
     for tag in [tag for tag in tags if tag in _STRUCTURE]:
         del tags[tag]
     tags.bigtiff = False  # an EXIF block is a small TIFF wherever it came from
     exif = exif_block(tags)
-    icc, xmp, iptc = (value if isinstance(value, bytes) else b"" for value in blocks.values())
-    return Metadata(exif=exif, icc=icc, xmp=xmp, iptc=iptc, dpi=dpi)
+    icc, xmp, iptc, photoshop = (value if isinstance(value, bytes) else b"" for value in blocks.values())
+    further_iptc, resources = resources_within(photoshop)
+    return Metadata(exif=exif, icc=icc, xmp=xmp, iptc=iptc or further_iptc, photoshop=resources, dpi=dpi)
 
 
 def _iptc_of_numbers(stream: IO[bytes]) -> bytes:
@@ -186,7 +192,8 @@ def _directory(picture: Picture) -> TiffImagePlugin.ImageFileDirectory_v2:
     if metadata.comment and Base.ImageDescription not in directory:
         directory[Base.ImageDescription] = metadata.comment.encode()
     for tag, kind, block in (
-        (_ICC, 7, fitting_icc(metadata, picture.channels)), (_XMP, 1, metadata.xmp), (_IPTC, 7, metadata.iptc)
+        (_ICC, 7, fitting_icc(metadata, picture.channels)), (_XMP, 1, metadata.xmp), (_IPTC, 7, metadata.iptc),
+        (_PHOTOSHOP, 1, metadata.photoshop),
     ):  # fmt: skip
         if block:
             directory.tagtype[tag] = kind
