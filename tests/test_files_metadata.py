@@ -631,3 +631,68 @@ def test_layers_that_a_program_would_show_in_place_of_the_picture_are_left_out(t
         tags = exif_tags(read_image(write_image(tmp_path / f"a.{extension}", read)).metadata)
         assert tags[Base.Artist] == "me"
         assert 37724 not in tags
+
+
+def stack_of(texts, dtype=np.uint8, **options):
+    """A TIFF of pages, each with its description and, where it has one, its name, and a reduced copy of the first."""
+    tifffile = pytest.importorskip("tifffile", reason="needs tifffile")
+    stream = io.BytesIO()
+    with tifffile.TiffWriter(stream, **options) as writer:
+        for number, (description, name) in enumerate(texts):
+            more = [(297, 3, 2, (number, len(texts)), True)] + ([(285, 2, 0, name, True)] if name else [])
+            pixels = np.full((8, 9, 3), number, dtype)
+            writer.write(pixels, photometric="rgb", description=description, metadata=None, extratags=more)
+            if not number:
+                writer.write(pixels[::2, ::2], photometric="rgb", metadata=None, subfiletype=1)
+    return stream.getvalue()
+
+
+PAGES = [("Kapitel 1", "recto"), ("Kapitel 2", "verso"), ("Kapitel 3", "")]
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize("options", [{}, {"bigtiff": True}, {"byteorder": ">"}], ids=["", "big", "big-endian"])
+def test_each_page_keeps_its_own_texts(tmp_path, dtype, options):
+    tifffile = pytest.importorskip("tifffile", reason="needs tifffile")
+    read = read_image(stack_of(PAGES, dtype, **options))
+    assert read.pixels[:, 0, 0, 0].tolist() == [0, 1, 2]
+    path = write_image(tmp_path / "a.tif", read)
+    with tifffile.TiffFile(path) as tiff:
+        found = [(page.description, page.tags.valueof(285, "")) for page in tiff.pages]
+        assert found == PAGES
+        assert [page.tags.valueof(297) for page in tiff.pages] == [(0, 3), (1, 3), (2, 3)]
+    once = read_image(path)
+    assert read_image(write_image(tmp_path / "c.tif", once)).metadata == once.metadata
+    write_image(tmp_path / "b.tif", Picture(read.pixels, read.metadata.strip(), is_stack=True))
+    assert b"Kapitel" not in (tmp_path / "b.tif").read_bytes()
+
+
+def test_pages_that_are_turned_upright_keep_their_texts(tmp_path):
+    file = stack_of(PAGES)
+    stream = io.BytesIO(file)
+    tifffile = pytest.importorskip("tifffile", reason="needs tifffile")
+    with tifffile.TiffWriter(stream, append=True) as writer:
+        turned = [(274, 3, 1, 3, True)]
+        writer.write(
+            np.full((8, 9, 3), 7, np.uint8), photometric="rgb", description="4", metadata=None, extratags=turned
+        )
+    read = read_image(stream.getvalue())
+    path = write_image(tmp_path / "a.tif", read)
+    with tifffile.TiffFile(path) as tiff:
+        assert [page.description for page in tiff.pages] == ["Kapitel 1", "Kapitel 2", "Kapitel 3", "4"]
+        assert [page.tags.valueof(274, 1) for page in tiff.pages] == [1] * 4
+
+
+def test_pages_that_say_the_same_say_it_once_in_memory():
+    assert read_image(stack_of([("the same", "")])).metadata.page_exif == ()
+    assert len(read_image(stack_of([("a", ""), ("b", "")])).metadata.page_exif) == 2
+
+
+def test_tags_of_pages_are_bounded(monkeypatch, caplog):
+    monkeypatch.setattr("napari_car.files.tiff_tags._MOST_OF_PAGES", 150)
+    read = read_image(stack_of(PAGES)).metadata
+    assert exif_tags(read)[Base.ImageDescription] == "Kapitel 1"
+    assert read.page_exif == ()
+    assert [record.getMessage() for record in caplog.records] == [
+        "left out the tags of all pages of the TIFF but the first: they are damaged or too long"
+    ]

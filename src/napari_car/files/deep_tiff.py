@@ -21,15 +21,15 @@ _UNSPECIFIED, _PREMULTIPLIED = 0, 1
 
 def pages_by_tifffile(
     stream: IO[bytes], max_pixels: int, max_memory: int | None
-) -> tuple[list[NDArray[Any]], list[Any]]:
-    """Return the pages of a TIFF and the orientation of each."""
+) -> tuple[list[NDArray[Any]], dict[int, Any]]:
+    """Return the pages of a TIFF, and the orientation of each by its number."""
     try:
         import tifffile  # not wanted in memory for other formats
     except ImportError:
         raise MissingExtraError("Reading a TIFF of deep colour", "tiff") from None
     stream.seek(0)
     pages: list[NDArray[Any]] = []
-    orientations = []
+    orientations: dict[int, Any] = {}
     with silent_log("tifffile"), tifffile.TiffFile(stream) as tiff:
         for index in range(len(tiff.pages)):
             page: Any = tiff.pages[index]
@@ -41,7 +41,7 @@ def pages_by_tifffile(
             if page.compression in _DEFLATE:
                 _check_inflated(stream, page)
             pages.append(_page(page))
-            orientations.append(page.tags.valueof(Base.Orientation, 1))
+            orientations[index] = page.tags.valueof(Base.Orientation, 1)
     return pages, orientations
 
 

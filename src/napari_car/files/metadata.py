@@ -52,6 +52,8 @@ class Metadata:
         Other text of a PNG: pairs of keyword and text.
     colour
         What else a PNG says of its colours: pairs of the kind of a chunk and its body.
+    page_exif
+        Of a stack, the EXIF block of each page, where they say different things; ``exif`` is that of the first.
 
     Examples
     --------
@@ -68,6 +70,7 @@ class Metadata:
     comment: str = ""
     text: tuple[tuple[str, str], ...] = ()
     colour: tuple[tuple[bytes, bytes], ...] = ()
+    page_exif: tuple[bytes, ...] = ()
 
     @property
     def orientation(self) -> int:
@@ -77,11 +80,7 @@ class Metadata:
 
     def upright(self) -> Metadata:
         """Return what is said of pixels that have been turned upright."""
-        tags = exif_tags(self)
-        if Base.Orientation not in tags:
-            return self
-        del tags[Base.Orientation]
-        return replace(self, exif=exif_block(tags))
+        return replace(self, exif=_upright(self.exif), page_exif=tuple(map(_upright, self.page_exif)))
 
     def strip(self) -> Metadata:
         """Return only what the picture needs to look the same: what its colours are, and orientation."""
@@ -89,6 +88,15 @@ class Metadata:
         tags[Base.Orientation] = self.orientation
         is_turned = self.orientation != 1
         return Metadata(exif=exif_block(tags) if is_turned else b"", icc=self.icc, colour=self.colour)
+
+
+def _upright(exif: bytes) -> bytes:
+    """Return a block without orientation."""
+    tags = load_tags(exif)
+    if Base.Orientation not in tags:
+        return exif
+    del tags[Base.Orientation]
+    return exif_block(tags)
 
 
 def exif_tags(metadata: Metadata) -> Image.Exif:

@@ -12,13 +12,11 @@ from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, TiffImagePlugin, UnidentifiedImageError
+from PIL import TiffImagePlugin, UnidentifiedImageError
 from PIL.ExifTags import IFD, Base
 
 from napari_car.errors import FileError
 from napari_car.files.deep_tiff import inverted, pages_by_tifffile
-from napari_car.files.exif import exif_block, exif_dpi, value_of
-from napari_car.files.iptc import resources_within
 from napari_car.files.metadata import Metadata, fitting_icc, tags_anew
 from napari_car.files.picture import Picture, turned
 from napari_car.files.pillow import (
@@ -28,25 +26,15 @@ from napari_car.files.pillow import (
     check_stored,
     open_image,
     plain,
-    silent_log,
     silent_stderr,
     without_pillow_limit,
 )
+from napari_car.files.tiff_tags import ICC, IPTC, PHOTOSHOP, STRUCTURE, XMP, read_metadata, read_page_exif
 
 _log = logging.getLogger(__name__)
 
-_ICC, _XMP, _IPTC, _PHOTOSHOP = 34675, 700, 33723, 34377
-# Source: Adobe Photoshop TIFF Technical Notes (2002), "ImageSourceData": the layers, which its programs show instead
-_LAYERS = 37724
 _PAGE_NUMBER = 297  # which is another one on each page of a stack
 _SUBFILE_TYPE, _PREDICTOR, _SAMPLE_FORMAT, _EXTRA_SAMPLES = 254, 317, 339, 338
-# Tags that describe how the pixels lie in the file; all others describe the picture and are kept.
-# Source: TIFF 6.0, appendix A
-_STRUCTURE = {
-    *range(254, 260), 262, 263, 264, 265, 266, 273, *range(277, 285), *range(288, 294), 296, 317, 318,
-    *range(320, 326), 330, 332, *range(338, 343), 347, *range(512, 522), *range(529, 533),
-    _XMP, _IPTC, _ICC, _PHOTOSHOP, _LAYERS,
-}  # fmt: skip
 _STRIP = 64  # rows a strip
 _LEVEL = 1  # measured as for PNG: higher levels take longer than they save
 
@@ -62,7 +50,7 @@ def is_tiff(stream: IO[bytes]) -> bool:
 def read_tiff(stream: IO[bytes], max_pixels: int, max_memory: int | None) -> Picture:
     """Read the pages of a TIFF, all of one shape."""
     try:
-        metadata = _metadata(stream)
+        metadata = read_metadata(stream)
     except Exception:  # damage among the tags need not touch the pixels
         _log.warning("left out the tags of the TIFF, which are damaged")
         metadata = Metadata()
@@ -75,8 +63,10 @@ def read_tiff(stream: IO[bytes], max_pixels: int, max_memory: int | None) -> Pic
         pages, orientations = pages_by_tifffile(stream, max_pixels, max_memory)
     if not pages:
         raise FileError("is a TIFF without a page that can be decoded")
-    if len(set(orientations)) > 1:  # the file that is written has one for all
-        pages = [turned(page, orientation) for page, orientation in zip(pages, orientations, strict=True)]
+    if len(pages) > 1:
+        metadata = replace(metadata, page_exif=read_page_exif(stream, orientations.keys()))
+    if len(set(orientations.values())) > 1:  # the file that is written has one for all
+        pages = [turned(page, orientation) for page, orientation in zip(pages, orientations.values(), strict=True)]
         metadata = metadata.upright()
     shapes = {(page.shape, page.dtype) for page in pages}
     if len(shapes) > 1:
@@ -86,47 +76,13 @@ def read_tiff(stream: IO[bytes], max_pixels: int, max_memory: int | None) -> Pic
     return Picture(np.stack(pages), metadata, "TIFF", is_stack=True)
 
 
-def _metadata(stream: IO[bytes]) -> Metadata:
-    """Return what the first directory says beside how the pixels lie."""
-    tags = Image.Exif()
-    stream.seek(0)
-    header = stream.read(16)
-    big = header[2:4] in (b"+\x00", b"\x00+")
-    order = "<" if header[:2] == b"II" else ">"
-    (offset,) = struct.unpack_from(order + ("Q" if big else "I"), header, 8 if big else 4)
-    tags.bigtiff, tags.endian = big, order
-    tags.load_from_fp(stream, offset)
-    blocks = {tag: value_of(tags, tag, b"") for tag in (_ICC, _XMP, _IPTC, _PHOTOSHOP)}
-    if isinstance(blocks[_IPTC], int):  # stored as 32-bit numbers by some programs; Pillow gives the first
-        blocks[_IPTC] = _iptc_of_numbers(stream)
-    dpi = exif_dpi(tags)
-    if _LAYERS in tags:
-        _log.warning("left out the layers of the TIFF; the picture that they make together is what is read")
-    for tag in [tag for tag in tags if tag in _STRUCTURE]:
-        del tags[tag]
-    tags.bigtiff = False  # an EXIF block is a small TIFF wherever it came from
-    exif = exif_block(tags)
-    icc, xmp, iptc, photoshop = (value if isinstance(value, bytes) else b"" for value in blocks.values())
-    further_iptc, resources = resources_within(photoshop)
-    return Metadata(exif=exif, icc=icc, xmp=xmp, iptc=iptc or further_iptc, photoshop=resources, dpi=dpi)
-
-
-def _iptc_of_numbers(stream: IO[bytes]) -> bytes:
-    """Return IPTC records that are stored as 32-bit numbers."""
-    import tifffile
-
-    stream.seek(0)
-    with silent_log("tifffile"), tifffile.TiffFile(stream) as tiff:
-        return bytes(tiff.pages.first.tags[_IPTC].value)
-
-
 def _pages_by_pillow(
     stream: IO[bytes], max_pixels: int, max_memory: int | None
-) -> tuple[list[NDArray[Any]], list[Any], bytes]:
-    """Return the pages, their orientations and the profile that fits; gives up on what Pillow would cut to 8 bits."""
+) -> tuple[list[NDArray[Any]], dict[int, Any], bytes]:
+    """Return pages, their orientations by number and the profile that fits; gives up on what Pillow would cut down."""
     image = open_image(stream, max_pixels, max_memory)
     pages: list[NDArray[Any]] = []
-    orientations = []
+    orientations: dict[int, Any] = {}
     icc = b""
     n_frames = getattr(image, "n_frames", 1)
     for index in range(n_frames):
@@ -151,7 +107,7 @@ def _pages_by_pillow(
         # Pillow turns a TIFF upright while it loads, and no other format; the file's own position is wanted
         page = turned(pixels, {6: 8, 8: 6}.get(orientation, orientation))
         pages.append(page.copy() if n_frames > 1 else page)  # the next page goes where this one is
-        orientations.append(orientation)
+        orientations[index] = orientation
         icc = icc or simple.info.get("icc_profile") or b""
     return pages, orientations, icc
 
@@ -161,8 +117,11 @@ def write_tiff(stream: IO[bytes], picture: Picture) -> None:
     # Source: TIFF 6.0, section 2: header, and the pointer chain of directories
     stream.write(struct.pack("<2sHI", b"II", 42, 0))
     pointer = 4
-    directory = _directory(picture)
-    for page in picture.pages:
+    blocks = picture.metadata.page_exif if len(picture.metadata.page_exif) == len(picture.pages) else ()
+    directory = _directory(picture, picture.metadata.exif)
+    for index, page in enumerate(picture.pages):
+        if blocks:
+            directory = _directory(picture, blocks[index])
         # 32 bits, whatever is needed: the directory is written again when the sizes are known
         directory.tagtype[Base.StripOffsets] = directory.tagtype[Base.StripByteCounts] = 4
         directory[Base.StripOffsets] = directory[Base.StripByteCounts] = (0,) * -(-len(page) // _STRIP)
@@ -181,19 +140,20 @@ def write_tiff(stream: IO[bytes], picture: Picture) -> None:
         pointer = start + 2 + 12 * int.from_bytes(body[:2], "little")
 
 
-def _directory(picture: Picture) -> TiffImagePlugin.ImageFileDirectory_v2:
-    """Return the tags of every page but for the place of its strips."""
+def _directory(picture: Picture, exif: bytes) -> TiffImagePlugin.ImageFileDirectory_v2:
+    """Return the tags of a page, or of each, but for the place of its strips."""
     page, metadata = picture.pages[0], picture.metadata
     directory = TiffImagePlugin.ImageFileDirectory_v2(b"II*\x00\x00\x00\x00\x00")
-    tags = tags_anew(metadata.exif)
+    tags = tags_anew(exif)
+    is_of_one = picture.is_stack and exif not in metadata.page_exif
     for tag, value in tags.items():
-        if tag not in _STRUCTURE and not (picture.is_stack and tag == _PAGE_NUMBER):
+        if tag not in STRUCTURE and not (is_of_one and tag == _PAGE_NUMBER):
             directory[tag] = tags.get_ifd(tag) if tag in (IFD.Exif, IFD.GPSInfo) else value
     if metadata.comment and Base.ImageDescription not in directory:
         directory[Base.ImageDescription] = metadata.comment.encode()
     for tag, kind, block in (
-        (_ICC, 7, fitting_icc(metadata, picture.channels)), (_XMP, 1, metadata.xmp), (_IPTC, 7, metadata.iptc),
-        (_PHOTOSHOP, 1, metadata.photoshop),
+        (ICC, 7, fitting_icc(metadata, picture.channels)), (XMP, 1, metadata.xmp), (IPTC, 7, metadata.iptc),
+        (PHOTOSHOP, 1, metadata.photoshop),
     ):  # fmt: skip
         if block:
             directory.tagtype[tag] = kind
