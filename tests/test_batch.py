@@ -21,8 +21,8 @@ from napari_car.batch import Task, plan_batch, restore_batch
 from napari_car.batch.processes import run_on_processes
 from napari_car.cards import DEFAULT_MODEL
 from napari_car.cli import main
-from napari_car.files import Picture, read_image, remove_stale_parts, write_image
-from napari_car.files.target import atomic_file
+from napari_car.files import Picture, ignores_case, read_image, remove_stale_parts, write_image
+from napari_car.files.atomic import atomic_file
 
 COMMAND = [sys.executable, "-m", "napari_car", "batch"]
 NAMES = ["1.jpg", "a/2.jpg", "a/3.jpg", "a/b/4.jpg", "a/b/5.tif", "é/6.jpeg"]
@@ -133,6 +133,43 @@ def test_what_cannot_be_planned_is_said(scans: Path, tmp_path: Path) -> None:
     for format in ("a/b", "", "."):
         with pytest.raises(InputError, match=f"format is '{format}'"):
             plan_batch([scans / "a"], tmp_path / "out", format=format)
+
+
+@pytest.mark.parametrize("told_apart", [True, False])
+def test_names_that_a_folder_takes_for_the_same_are_said(
+    told_apart: bool, tmp_path: Path, photo_file: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if told_apart and ignores_case(tmp_path):
+        pytest.skip("this folder does not tell them apart")
+    scans, clean = tmp_path / "scans", tmp_path / "clean"
+    for name in ("one/A.jpg", "two/a.jpg", "two/b.jpg"):
+        (scans / name).parent.mkdir(parents=True, exist_ok=True)
+        (scans / name).write_bytes(photo_file)
+    plan = plan_batch([scans / "one", scans / "two"], clean)
+    monkeypatch.setattr("napari_car.batch.run.ignores_case", lambda _: not told_apart)
+    outcomes = restore_batch(plan, jobs=1, model="car-s")
+    if told_apart:
+        assert [outcome.result for outcome in outcomes] == ["restored"] * 3
+    else:
+        with pytest.raises(
+            FileError, match=r"a\.jpg: would have the same output as .*A\.jpg, for .*clean does not tell"
+        ):
+            next(outcomes)
+        assert tree(clean) == {}
+
+
+def test_whether_a_folder_tells_upper_from_lower_case_is_found_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "Name").touch()
+    assert ignores_case(tmp_path) == os.path.exists(tmp_path / "nAME")
+    monkeypatch.setattr(
+        os.path, "lexists", lambda path: Path(path).name.casefold() in map(str.casefold, os.listdir(tmp_path))
+    )
+    assert ignores_case(tmp_path)
+    assert os.listdir(tmp_path) == ["Name"]
+    with pytest.raises(FileError, match="could not be written"):
+        ignores_case(tmp_path / "none")
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="names of 255 letters are of POSIX")

@@ -136,6 +136,27 @@ def test_many_files_need_a_folder(file: Path, capsys: pytest.CaptureFixture[str]
     assert "2 inputs need a folder" in one_line(capsys.readouterr().err)
 
 
+@pytest.mark.parametrize("ignored", [False, True])
+def test_a_result_does_not_replace_that_of_an_input_before_it(
+    ignored: bool,
+    tmp_path: Path,
+    photo_file: bytes,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    files = [tmp_path / name for name in ("1/a.jpg", "2/A.jpg", "3/a.jpg", "4/b.jpg")]
+    for file in files:
+        file.parent.mkdir()
+        file.write_bytes(photo_file)
+    (tmp_path / "clean").mkdir()
+    monkeypatch.setattr("napari_car.cli.restore.ignores_case", lambda _: ignored)
+    assert run("restore", *files, "-o", tmp_path / "clean", "--force", "--model", "car-s") == 1
+    said = capsys.readouterr()
+    expected = files[1:3] if ignored else files[2:3]
+    assert [line.split(": ")[1] for line in said.err.splitlines()] == [str(file) for file in expected]
+    assert "has the name of an input before it" in said.err
+
+
 def test_an_existing_file_stays_unless_forced(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     output = file.with_name("photo.restored.png")
     output.write_bytes(b"mine")

@@ -13,7 +13,7 @@ from napari_car.batch.plan import Plan, Task
 from napari_car.batch.processes import run_on_processes
 from napari_car.batch.restorer import Outcome, Restorer
 from napari_car.errors import FileError, InputError
-from napari_car.files import Picture, check_target, remove_stale_parts
+from napari_car.files import Picture, check_target, ignores_case, remove_stale_parts
 from napari_car.restore import Options, restore
 from napari_car.restore_file import FileOptions
 from napari_car.session import open_session
@@ -100,6 +100,20 @@ def _check(plan: Plan, work: Restorer) -> None:
     for extension in {task.output.suffix for task in plan.tasks}:
         target = plan.folder / f"any{extension}"
         check_target(target, restored, overwrite=True, quality=work.options.get("output_quality"))
+    _check_names(plan)
+
+
+def _check_names(plan: Plan) -> None:
+    """Refuse outputs that are one and the same where upper and lower case is, as usual on Windows and macOS."""
+    tasks: dict[str, Task] = {}
+    for task in plan.tasks:
+        other = tasks.setdefault(str(task.output).casefold(), task)
+        if other is not task and ignores_case(plan.folder):
+            raise FileError(
+                f"would have the same output as {other.source}, for {plan.folder} does not tell upper from lower case; "
+                "restore them into different folders",
+                task.source,
+            )
 
 
 def _clean(folders: set[Any]) -> None:

@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 
 from napari_car.errors import InputError
 from napari_car.files import Metadata, Picture, read_image, write_image
+from napari_car.files.atomic import atomic_file
 from napari_car.files.picture import turned
-from napari_car.files.target import atomic_file, check_place
+from napari_car.files.target import check_place
 from napari_car.metrics import BLOCK, blocking, luma, psnr, psnr_b, ssim
 from napari_car.pixels import FULL_SCALE
 

@@ -12,7 +12,8 @@ from PIL import Image, ImageDraw, ImageFont
 from napari_car.cards import DEFAULT_MODEL
 from napari_car.errors import FileError, InputError
 from napari_car.files import check_target
-from napari_car.files.target import atomic_file, format_of
+from napari_car.files.atomic import atomic_file
+from napari_car.files.target import format_of
 from napari_car.metrics import psnr
 from napari_car.restore_file import restore_file
 

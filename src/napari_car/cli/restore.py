@@ -11,6 +11,7 @@ from pathlib import Path
 from napari_car.cli.options import add_file_options, file_options
 from napari_car.cli.pipe import PIPE, path_or_pipe, restore_through
 from napari_car.errors import CarError, FileError, InputError
+from napari_car.files import ignores_case
 from napari_car.restore_file import FileOptions, RestoredFile, restore_file_steps
 from napari_car.session import open_session
 from napari_car.steps import Steps, drain
@@ -53,13 +54,14 @@ def run(options: argparse.Namespace) -> int:
     keywords = file_options(options)
     keywords["session"] = open_session(options.model, provider=options.provider, threads=options.threads)
     failures = 0
-    names: set[Path] = set()
+    names: set[str] = set()
     for source in options.inputs:
         try:
-            name = (output or source.parent) / source.stem
-            if options.force and name in names:
+            folder = output or source.parent
+            name = str(folder / source.stem)
+            if options.force and (name in names or (name.casefold() in names and ignores_case(folder))):
                 raise FileError("has the name of an input before it, whose result it would replace", source)
-            names.add(name)
+            names |= {name, name.casefold()}
             restore = partial(_restore, keywords=keywords)
             if has_pipe:
                 path = restore_through(restore, source, output, options.format)

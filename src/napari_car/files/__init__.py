@@ -5,11 +5,12 @@
 Every failure is a `napari_car.errors.FileError` of one sentence.
 """
 
+from napari_car.files.atomic import ignores_case, remove_stale_parts
 from napari_car.files.cost import check_writing
 from napari_car.files.metadata import Metadata
 from napari_car.files.picture import Picture
 from napari_car.files.reading import MAX_PIXELS, read_image
-from napari_car.files.target import check_target, is_lossy, names_image, remove_stale_parts
+from napari_car.files.target import check_target, is_lossy, names_image
 from napari_car.files.writing import write_image
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "Picture",
     "check_target",
     "check_writing",
+    "ignores_case",
     "is_lossy",
     "names_image",
     "read_image",

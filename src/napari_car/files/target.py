@@ -1,19 +1,12 @@
-"""The place a file is written to: which formats there are, who may be overwritten, and the atomic write."""
+"""The place a file is written to: which formats there are, what they hold, and what may be overwritten."""
 
 from __future__ import annotations
 
 import errno
 import os
-import re
-import secrets
-import stat
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 from PIL import features
@@ -21,10 +14,6 @@ from PIL import features
 from napari_car.errors import FileError, InputError
 from napari_car.files.picture import Picture
 
-if sys.platform != "win32":
-    import fcntl
-
-_PART = re.compile(r"\.napari-car-[0-9a-f]{16}\.part")
 _U8, _U16 = np.dtype(np.uint8), np.dtype(np.uint16)
 _FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 
@@ -165,88 +154,3 @@ def _check_fit(format_: Format, picture: Picture, path: str | PathLike[str]) -> 
         raise refuse("alpha", [f.name for f in FORMATS if f.has_alpha and dtype in f.dtypes])
     if len(picture.pages) > 1 and not format_.has_pages:
         raise refuse(f"{len(picture.pages)} pages", [f.name for f in FORMATS if f.has_pages])
-
-
-@contextmanager
-def atomic_file(path: Path, *, overwrite: bool) -> Iterator[IO[bytes]]:
-    """Give a file in the target's folder that takes its name only when the block ends well.
-
-    Without `overwrite` a file that appeared in the meantime is left alone. A symbolic link at the target is
-    replaced, never followed, so that nothing outside the folder is written. What the system refuses, such as more
-    than the disk holds, is a `FileError`.
-    """
-    temporary = path.with_name(f".napari-car-{secrets.token_hex(8)}.part")
-    lock = None
-    try:
-        try:
-            opener = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
-            lock = _lock(opener)
-            with os.fdopen(opener, "w+b") as stream:
-                yield stream
-            if overwrite:
-                if path.is_file():  # who could read the old file may read the new one
-                    temporary.chmod(stat.S_IMODE(path.stat().st_mode))
-                os.replace(temporary, path)
-            else:
-                _claim(temporary, path)
-        finally:  # on Ctrl-C as well
-            temporary.unlink(missing_ok=True)
-            if lock is not None:
-                os.close(lock)
-    except FileError:
-        raise
-    except OSError as error:
-        raise FileError(f"could not be written: {error.strerror or error}", path) from error
-
-
-def remove_stale_parts(folder: str | PathLike[str]) -> int:
-    """Remove what writers that were killed left in a folder, and return how many files that were.
-
-    A file whose writer still lives, in this process or another, is left alone; so is a folder that may not be listed.
-    """
-    count = 0
-    with suppress(FileNotFoundError, PermissionError), os.scandir(folder) as entries:
-        for entry in entries:
-            if _PART.fullmatch(entry.name) and entry.is_file(follow_symlinks=False):
-                with suppress(OSError):  # on Windows an open file cannot be removed
-                    if _is_free(entry.path):
-                        os.unlink(entry.path)
-                        count += 1
-    return count
-
-
-def _lock(descriptor: int) -> int | None:
-    """Lock an open file until the descriptor returned is closed or the process ends; None where there are no locks."""
-    if sys.platform == "win32":
-        return None
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:  # a file system without locks
-        return None
-    return os.dup(descriptor)
-
-
-def _is_free(path: str) -> bool:
-    """Whether no writer holds the lock of a file."""
-    if sys.platform == "win32":
-        return True
-    descriptor = os.open(path, os.O_RDWR)
-    lock = _lock(descriptor)
-    os.close(descriptor)
-    if lock is not None:
-        os.close(lock)
-    return lock is not None
-
-
-def _claim(temporary: Path, path: Path) -> None:
-    """Give the file its name unless the name is taken."""
-    try:
-        os.link(temporary, path)
-    except FileExistsError:
-        raise FileError("appeared while this was being written and is not overwritten", path) from None
-    except OSError:  # file systems without hard links: reserve the name, then replace the reservation
-        try:
-            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
-        except FileExistsError:
-            raise FileError("appeared while this was being written and is not overwritten", path) from None
-        os.replace(temporary, path)

@@ -14,11 +14,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from napari_car.errors import CarError, FileError
+from napari_car.files.atomic import atomic_file
 from napari_car.files.metadata import save_options, say_what_is_lost
 from napari_car.files.picture import Picture, turned
 from napari_car.files.png import write_png
 from napari_car.files.surface import image_of
-from napari_car.files.target import Format, atomic_file, check_target, format_of
+from napari_car.files.target import Format, check_target, format_of
 from napari_car.files.tiff import write_tiff
 from napari_car.steps import count_cores
 
