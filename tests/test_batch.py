@@ -257,6 +257,16 @@ def test_a_report_that_is_full_is_one_sentence(scans: Path, tmp_path: Path, caps
     assert capsys.readouterr() == ("", sentence)
 
 
+def test_a_file_that_is_no_report_is_not_added_to(
+    scans: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    report, before = scans / "1.jpg", tree(scans)
+    assert run(scans / "1.jpg", "-o", tmp_path / "out", "--jobs", "1", "--report", report) == 1
+    sentence = f"napari-car: {report}: is no report of a batch, and is left alone; give another name\n"
+    assert capsys.readouterr() == ("", sentence)
+    assert tree(scans) == before
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [(["--strength", "2"], "strength"), (["--quality", "best"], "'best'"), (["--model", "none"], "'none'"),

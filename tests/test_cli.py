@@ -181,6 +181,18 @@ def test_the_original_is_never_overwritten(way: str, file: Path, capsys: pytest.
     assert file.read_bytes() == before
 
 
+@pytest.mark.parametrize(("options", "name"), [([], "photo.restored.png"), (["--format", "tif"], "photo.restored.tif")])
+def test_no_input_is_overwritten_by_the_result_of_another(
+    options: list[str], name: str, file: Path, photo_file: bytes, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = file.with_name(name)
+    other.write_bytes(photo_file)
+    assert run("restore", file, other, "--force", "--model", "car-s", *options) == 1
+    assert f"{file}: has a result of the name of another input" in one_line(capsys.readouterr().err)
+    assert other.read_bytes() == photo_file
+    assert names(file.parent) == {file.name, name, name.replace(".restored", ".restored.restored")}
+
+
 @pytest.mark.parametrize("target", ["none/out.png", "photo.jpg/out.png", "out", "out.xyz", "x" * 300 + ".png"])
 def test_a_target_that_cannot_be_written_is_refused(
     target: str, file: Path, capsys: pytest.CaptureFixture[str]

@@ -320,3 +320,13 @@ def test_it_fits_a_telephone(opened: Browser) -> None:
     assert opened.run(
         "[...document.querySelectorAll('button')].every(b => b.getBoundingClientRect().right <= innerWidth)"
     )
+
+
+@pytest.mark.parametrize("which", range(3))
+def test_no_picture_that_is_compared_is_overwritten(
+    which: int, files: tuple[Path, Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = [file.read_bytes() for file in files]
+    assert main(["compare", *map(str, files), "-o", str(files[which]), "--force"]) == 1
+    assert "is a picture to be compared" in capsys.readouterr().err
+    assert [file.read_bytes() for file in files] == before

@@ -8,8 +8,11 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
 from napari_car import restore_file
@@ -80,6 +83,15 @@ def test_a_full_folder_for_temporary_files_is_one_sentence(
     assert error.startswith("napari-car: stdin: cannot be kept in ")
     assert error.endswith(" (No space left on device)\n")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no device that is always full")
+def test_a_full_standard_output_is_one_sentence(tmp_path: Path, reference: Any, to_jpeg: Callable[..., bytes]) -> None:
+    (tmp_path / "photo.jpg").write_bytes(to_jpeg(np.tile(reference, (2, 2, 1))))  # more than a buffer holds
+    with open("/dev/full", "wb") as full:
+        command = [*COMMAND, tmp_path / "photo.jpg", "-o", "-", "--model", "car-s"]
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, check=False)
+    assert (done.returncode, done.stderr) == (1, b"napari-car: standard output: No space left on device\n")
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="a shell of POSIX closes what is to be closed")

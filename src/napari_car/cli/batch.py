@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import time
 from collections import Counter
@@ -98,6 +99,7 @@ def _report(name: str | None) -> Iterator[TextIO | None]:
     elif name == "-":
         yield sys.stdout
     else:
+        _check_report(name)
         try:
             file = open(name, "a", encoding="utf-8")  # noqa: SIM115
         except OSError as error:
@@ -107,6 +109,16 @@ def _report(name: str | None) -> Iterator[TextIO | None]:
         finally:
             with suppress(OSError):  # of a line that could not be written, which has been said
                 file.close()
+
+
+def _check_report(name: str) -> None:
+    """Refuse to add to a file that is no report, such as a picture whose name stands in the wrong place."""
+    first = b""
+    if os.path.isfile(name):
+        with suppress(PermissionError), open(name, "rb") as file:
+            first = file.read(1)
+    if first not in (b"", b"{"):
+        raise FileError("is no report of a batch, and is left alone; give another name", name)
 
 
 def _unwritable(name: str, error: OSError) -> FileError:

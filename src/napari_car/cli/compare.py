@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import base64
 import json
+import os
 import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
@@ -14,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_car.errors import InputError
+from napari_car.errors import FileError, InputError
 from napari_car.files import Metadata, Picture, read_image, write_image
 from napari_car.files.atomic import atomic_file
 from napari_car.files.picture import turned
@@ -51,6 +52,8 @@ def run(options: argparse.Namespace) -> int:
     output: Path = options.output
     check_place(output, overwrite=options.force)
     paths = [path for path in (options.original, options.restored, options.reference) if path is not None]
+    if os.path.exists(output) and any(os.path.exists(path) and os.path.samefile(path, output) for path in paths):
+        raise FileError("is a picture to be compared, which is never overwritten; give another name", output)
     pictures = [_eight_bits(path) for path in paths]
     for path, picture in zip(paths[1:], pictures[1:], strict=True):
         if picture.pixels.shape[:2] != pictures[0].pixels.shape[:2]:

@@ -57,7 +57,11 @@ def restore_through(
         if not is_out:
             return path
         with path.open("rb") as file:
-            shutil.copyfileobj(file, sys.stdout.buffer)
+            try:
+                shutil.copyfileobj(file, sys.stdout.buffer)
+            except OSError as error:
+                error.filename = "standard output"
+                raise
         return None
 
 

@@ -55,6 +55,8 @@ def run(options: argparse.Namespace) -> int:
     keywords["session"] = open_session(options.model, provider=options.provider, threads=options.threads)
     failures = 0
     names: set[str] = set()
+    extensions = ("png", "tif") if options.format is None else (options.format,)
+    kept = {os.path.realpath(source) for source in options.inputs}
     for source in options.inputs:
         try:
             folder = output or source.parent
@@ -62,6 +64,9 @@ def run(options: argparse.Namespace) -> int:
             if options.force and (name in names or (name.casefold() in names and ignores_case(folder))):
                 raise FileError("has the name of an input before it, whose result it would replace", source)
             names |= {name, name.casefold()}
+            results = {f"{name}.restored.{extension.lstrip('.')}" for extension in extensions}
+            if len(options.inputs) > 1 and options.force and not kept.isdisjoint(map(os.path.realpath, results)):
+                raise FileError("has a result of the name of another input, which is never overwritten", source)
             restore = partial(_restore, keywords=keywords)
             if has_pipe:
                 path = restore_through(restore, source, output, options.format)
