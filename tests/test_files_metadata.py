@@ -8,6 +8,7 @@ import json
 import shutil
 import struct
 import subprocess
+import time
 import zlib
 
 import numpy as np
@@ -17,6 +18,7 @@ from PIL.ExifTags import IFD, Base
 
 from napari_car.errors import FileError
 from napari_car.files import Metadata, Picture, read_image, write_image
+from napari_car.files.exif import shortened
 from napari_car.files.metadata import exif_tags
 from napari_car.files.png import UNPACKED_MOST
 
@@ -279,6 +281,33 @@ def test_a_jpeg_leaves_out_what_it_cannot_hold_and_says_so(tmp_path, caplog):
     assert (read.xmp, read.iptc, read.comment) == (b"", b"", "")
     for name in ("xmp", "iptc", "comment"):
         assert f"left out the {name}" in caplog.text
+
+
+@pytest.mark.parametrize("long", [{0x927C: 70_000}, {0x927C: 30_000, 0x9286: 30_000, 0xC000: 9_000}, {}])
+def test_exif_too_long_for_a_jpeg_goes_without_what_is_long(tmp_path, caplog, long):
+    tags = Image.Exif()
+    tags[Base.Orientation], tags[Base.Make] = 6, "Lichtbild"
+    tags.get_ifd(IFD.Exif).update({Base.FNumber: 5.6} | {tag: bytes(size) for tag, size in long.items()})
+    block = tags.tobytes().removeprefix(b"Exif\0\0") + bytes(0 if long else 70_000)  # as a thumbnail might be
+    read = read_image(write_image(tmp_path / "a.png", Picture(np.zeros((4, 9, 3), np.uint8), Metadata(block))))
+    assert read.metadata.exif == block
+    back = read_image(write_image(tmp_path / "a.jpg", read)).metadata
+    assert back.orientation == 6
+    found = exif_tags(back)
+    assert (found[Base.Make], found.get_ifd(IFD.Exif)[Base.FNumber]) == ("Lichtbild", 5.6)
+    (said,) = (record.getMessage() for record in caplog.records)
+    assert said.startswith(f"left out of the EXIF of {len(block)} bytes what makes it longer")
+    assert ("37500" in said) == (0x927C in long)
+
+
+def test_exif_of_many_tags_is_shortened_soon():
+    entries = [(tag, 7, 60, bytes(60)) for tag in range(50_000, 55_000)]
+    started = time.process_time()
+    assert 0 < len(shortened(block(*entries), 65_000)) <= 65_000
+    numbers = [(tag, 3, 1, b"\1\0") for tag in range(50_000, 55_461)]
+    assert 0 < len(shortened(block(*numbers), 65_000)) <= 65_000
+    assert shortened(bytes(70_000), 65_000) == b""
+    assert time.process_time() - started < 5
 
 
 def test_strip_keeps_what_the_look_depends_on():

@@ -83,6 +83,32 @@ def writable(tags: Image.Exif) -> Image.Exif:
     return tags
 
 
+def shortened(exif: bytes, most: int) -> bytes:
+    """Return a block of that many bytes at most: written anew without its longest tags, which a warning names."""
+    if len(exif) <= most:
+        return exif
+    tags = load_tags(exif)
+    block, lost = exif_block(tags), []
+    while len(block) > most:
+        directories = [tags, *(tags.get_ifd(place) for place in (IFD.Exif, IFD.GPSInfo) if place in tags)]
+        values = [
+            (12 + (len(value) if isinstance(value, bytes | str | tuple) else 0), tag, directory)
+            for directory in directories
+            for tag, value in directory.items()
+            if tag not in (Base.Orientation, IFD.Exif, IFD.GPSInfo)
+        ]
+        excess = len(block) - most
+        for size, tag, directory in sorted(values, key=lambda value: -value[0]):
+            if excess > 0:
+                del directory[tag]
+                lost.append(tag)
+                excess -= size
+        block = exif_block(tags)
+    said = ", ".join(map(str, sorted(lost)[:_MOST_NAMED])) or "a thumbnail"
+    _log.warning("left out of the EXIF of %d bytes what makes it longer than a JPEG can hold: %s", len(exif), said)
+    return block
+
+
 def _drop_odd(directory: MutableMapping[int, Any], group: int | None) -> list[int]:
     """Remove the tags that Pillow cannot write, alone already, or that are too many, and return which."""
     lost = list(directory)[_MOST_TAGS:]

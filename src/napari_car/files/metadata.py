@@ -10,7 +10,17 @@ import numpy as np
 from PIL import Image, PngImagePlugin
 from PIL.ExifTags import Base
 
-from napari_car.files.exif import PREFIX, completed, exif_block, exif_dpi, load_tags, sane_dpi, value_of, writable
+from napari_car.files.exif import (
+    PREFIX,
+    completed,
+    exif_block,
+    exif_dpi,
+    load_tags,
+    sane_dpi,
+    shortened,
+    value_of,
+    writable,
+)
 from napari_car.files.extended_xmp import divided, joined, segments_of
 from napari_car.files.iptc import from_hex, photoshop_segments, resources_within, to_hex, within_segments
 from napari_car.files.png import UNPACKED_MOST
@@ -220,7 +230,9 @@ def _jpeg_options(metadata: Metadata, icc: bytes) -> dict[str, Any]:
     except ValueError:  # left out below
         xmp, extension = metadata.xmp, b""
     fitting = dict.fromkeys(("exif", "iptc", "xmp", "comment"), b"")
-    for name, block in zip(fitting, (metadata.exif, metadata.iptc, xmp, metadata.comment.encode()), strict=True):
+    for name, block in zip(
+        fitting, (shortened(metadata.exif, _JPEG_SEGMENT), metadata.iptc, xmp, metadata.comment.encode()), strict=True
+    ):
         if len(block) > _JPEG_SEGMENT:
             _log.warning("left out the %s of %d bytes: longer than a JPEG can hold", name, len(block))
         else:
