@@ -916,3 +916,16 @@ def test_many_threads_may_read_at_once():
     for pixels in results:
         np.testing.assert_array_equal(pixels, expected)
     assert MAX_PIXELS > 10**8
+
+
+@pytest.mark.parametrize(("extension", "longest"), [("jpg", 65500), ("webp", 16383), ("avif", 32768)])
+@pytest.mark.parametrize("is_wide", [True, False])
+def test_a_side_that_a_format_cannot_hold_is_refused_before_the_work(tmp_path, extension, longest, is_wide):
+    path = tmp_path / f"a.{extension}"
+    pixels = np.zeros((longest + 1, 2) if is_wide else (2, longest + 1), np.uint8)
+    for refused in (check_target, write_image):
+        with pytest.raises(FileError, match=r"cannot hold .* pixels; write PNG or TIFF"):
+            refused(path, Picture(pixels))
+    assert not list(tmp_path.iterdir())
+    whole = pixels[:longest, :longest]
+    assert read_image(write_image(path, Picture(whole))).pixels.shape[:2] == whole.shape

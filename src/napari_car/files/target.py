@@ -29,14 +29,17 @@ class Format:
     has_pages: bool = False
     has_exif: bool = True
     has_quality: bool = False
+    longest_side: int = 2**31 - 1  # px
 
 
+# Source: jmorecfg.h of libjpeg, JPEG_MAX_DIMENSION; RFC 9649, 'VP8L Bitstream Header'; avif.h of libavif,
+# AVIF_DEFAULT_IMAGE_DIMENSION_LIMIT, beyond which it writes what it does not read
 FORMATS = (
     Format("PNG", (".png",), (_U8, _U16), has_alpha=True),
     Format("TIFF", (".tif", ".tiff"), (_U8, _U16, *_FLOATS), has_alpha=True, has_pages=True),
-    Format("JPEG", (".jpg", ".jpeg", ".jpe", ".jfif"), has_quality=True),
-    Format("WEBP", (".webp",), has_alpha=True, has_quality=True),
-    Format("AVIF", (".avif",), has_alpha=True, has_quality=True),
+    Format("JPEG", (".jpg", ".jpeg", ".jpe", ".jfif"), has_quality=True, longest_side=65500),
+    Format("WEBP", (".webp",), has_alpha=True, has_quality=True, longest_side=16383),
+    Format("AVIF", (".avif",), has_alpha=True, has_quality=True, longest_side=32768),
     Format("BMP", (".bmp",), has_exif=False),
     Format("PPM", (".ppm", ".pgm", ".pnm"), (_U8, _U16), has_exif=False),
 )
@@ -152,5 +155,9 @@ def _check_fit(format_: Format, picture: Picture, path: str | PathLike[str]) -> 
         raise refuse(f"{dtype} pixels", others or ["uint8, uint16, float32 or float64"])
     if picture.channels == 4 and not format_.has_alpha:
         raise refuse("alpha", [f.name for f in FORMATS if f.has_alpha and dtype in f.dtypes])
+    height, width = picture.pages[0].shape[:2]
+    if max(height, width) > format_.longest_side:
+        others = [f.name for f in FORMATS if dtype in f.dtypes and max(height, width) <= f.longest_side]
+        raise refuse(f"{width} x {height} pixels", others)
     if len(picture.pages) > 1 and not format_.has_pages:
         raise refuse(f"{len(picture.pages)} pages", [f.name for f in FORMATS if f.has_pages])
