@@ -17,7 +17,8 @@ from PIL.ExifTags import IFD, Base
 
 from napari_car.errors import FileError
 from napari_car.files.deep_tiff import inverted, pages_by_tifffile
-from napari_car.files.metadata import Metadata, fitting_icc, tags_anew
+from napari_car.files.keywords import fitting_icc, tags_anew
+from napari_car.files.metadata import Metadata
 from napari_car.files.picture import Picture, turned
 from napari_car.files.pillow import (
     array_of,

@@ -15,7 +15,7 @@ from PIL import Image
 
 from napari_car.errors import CarError, FileError
 from napari_car.files.atomic import atomic_file
-from napari_car.files.metadata import save_options, say_what_is_lost
+from napari_car.files.keywords import save_options, say_what_is_lost
 from napari_car.files.picture import Picture, turned
 from napari_car.files.png import write_png
 from napari_car.files.surface import image_of
