@@ -193,6 +193,16 @@ def test_no_input_is_overwritten_by_the_result_of_another(
     assert names(file.parent) == {file.name, name, name.replace(".restored", ".restored.restored")}
 
 
+@pytest.mark.parametrize("arguments", [["photo.jpg", "-o", ""], ["", "-o", "out.png"], ["photo.jpg", ""]])
+def test_an_empty_name_is_not_the_current_folder(
+    arguments: list[str], file: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(file.parent)
+    assert run("restore", *arguments) == 2
+    assert "an empty name was given" in capsys.readouterr().err
+    assert names(file.parent) == {file.name}
+
+
 @pytest.mark.parametrize("target", ["none/out.png", "photo.jpg/out.png", "out", "out.xyz", "x" * 300 + ".png"])
 def test_a_target_that_cannot_be_written_is_refused(
     target: str, file: Path, capsys: pytest.CaptureFixture[str]

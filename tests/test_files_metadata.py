@@ -356,6 +356,14 @@ def test_a_png_with_a_profile_that_is_too_long_is_read_without_it(caplog):
     assert "longer than is read" in caplog.text
 
 
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be", "utf-8"])
+def test_xmp_in_utf_16_is_readable_in_a_png(tmp_path, encoding):
+    packet = "\ufeff" + XMP.decode().replace("\ufeff", "")
+    metadata = Metadata(xmp=packet.encode(encoding))
+    path = write_image(tmp_path / "a.png", Picture(np.zeros((4, 4, 3), np.uint8), metadata))
+    assert read_image(path).metadata.xmp.decode().removeprefix("\ufeff") == packet.removeprefix("\ufeff")
+
+
 def test_iptc_of_imagemagick_and_photoshop_is_found(tmp_path):
     resource = b"8BIM\x03\xed\0\0\0\0\0\x02ab" + b"8BIM\x04\x04\0\0" + struct.pack(">I", len(IPTC)) + IPTC
     from PIL import PngImagePlugin

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import shutil
 import sys
 import tempfile
@@ -16,6 +17,8 @@ PIPE = Path("-")
 
 def path_or_pipe(name: str) -> Path:
     """The path of a name on the command line; a file called ``-`` is ``./-``."""
+    if not name:  # as of a variable of the shell that is not set; it would mean the current folder
+        raise argparse.ArgumentTypeError("an empty name was given; '.' is the current folder")
     return PIPE if name == "-" else Path(name)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from codecs import BOM_UTF16_BE, BOM_UTF16_LE
 from typing import Any
 
 import numpy as np
@@ -122,7 +123,8 @@ def _png_text(metadata: Metadata) -> PngImagePlugin.PngInfo:
     """Return the text chunks of a PNG."""
     chunks = PngImagePlugin.PngInfo()
     if metadata.xmp:
-        chunks.add_itxt(PNG_XMP, metadata.xmp.decode("utf-8", "replace"))
+        is_utf16 = metadata.xmp.startswith((BOM_UTF16_LE, BOM_UTF16_BE))  # as a TIFF may have it; a PNG has UTF-8
+        chunks.add_itxt(PNG_XMP, metadata.xmp.decode("utf-16" if is_utf16 else "utf-8", "replace"))
     if metadata.comment:
         chunks.add_text("Comment", metadata.comment)
     kept_so = (("iptc", PNG_IPTC, metadata.iptc), ("8bim", PNG_PHOTOSHOP, metadata.photoshop))
