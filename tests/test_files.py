@@ -629,8 +629,18 @@ def test_quality_is_for_formats_that_have_one(tmp_path):
             write_image(tmp_path / name, picture, quality=quality)
 
 
+def test_a_picture_that_its_encoder_refuses_is_one_sentence(tmp_path, monkeypatch):
+    def fail(_):
+        raise ValueError("too\nlarge")
+
+    monkeypatch.setattr("napari_car.files.writing.image_of", fail)
+    with pytest.raises(FileError, match=r"a\.jpg: could not be written: too large$"):
+        write_image(tmp_path / "a.jpg", Picture(np.zeros((1, 7), np.uint8)))
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_picture_too_large_for_its_format_is_one_sentence(tmp_path):
-    with pytest.raises(FileError, match="could not be written"):
+    with pytest.raises(FileError, match=r"a\.jpg: JPEG cannot hold 70000 x 1 pixels; write PNG or TIFF or BMP or PPM$"):
         write_image(tmp_path / "a.jpg", Picture(np.zeros((1, 70_000), np.uint8)))
     assert list(tmp_path.iterdir()) == []
 
