@@ -102,20 +102,22 @@ def _jpeg_options(metadata: Metadata, icc: bytes) -> dict[str, Any]:
         xmp, extension = divided(metadata.xmp)
     except ValueError:  # left out below
         xmp, extension = metadata.xmp, b""
-    fitting = dict.fromkeys(("exif", "iptc", "xmp", "comment"), b"")
-    for name, block in zip(
-        fitting, (shortened(metadata.exif, _JPEG_SEGMENT), metadata.iptc, xmp, metadata.comment.encode()), strict=True
-    ):
+    blocks = {
+        "exif": shortened(metadata.exif, _JPEG_SEGMENT),
+        "iptc": metadata.iptc,
+        "xmp": xmp,
+        "comment": metadata.comment.encode(),
+    }
+    for name, block in blocks.items():
         if len(block) > _JPEG_SEGMENT:
             _log.warning("left out the %s of %d bytes: longer than a JPEG can hold", name, len(block))
-        else:
-            fitting[name] = block
+            blocks[name] = b""
     return _given(
         icc_profile=icc,
         dpi=metadata.dpi if metadata.dpi and max(metadata.dpi) < 65535 else None,
-        exif=PREFIX + fitting["exif"] if fitting["exif"] else b"",
-        comment=fitting["comment"],
-        extra=photoshop_segments(fitting["iptc"], metadata.photoshop) + segments_of(fitting["xmp"], extension),
+        exif=PREFIX + blocks["exif"] if blocks["exif"] else b"",
+        comment=blocks["comment"],
+        extra=photoshop_segments(blocks["iptc"], metadata.photoshop) + segments_of(blocks["xmp"], extension),
     )
 
 
