@@ -322,6 +322,17 @@ def test_a_renamed_layer_is_offered_by_its_new_name(open_dock, finish, photo) ->
     assert (form.layer, told) == (first, [True])
 
 
+def test_a_long_name_makes_the_dock_no_wider(open_dock, photo) -> None:
+    viewer, dock = open_dock(show=True)
+    width = dock.minimumSizeHint().width()
+    viewer.window.remove_dock_widget(dock)
+    viewer.add_image(photo, rgb=True, name="a name as files have it " * 5)
+    viewer.add_labels(np.ones(photo.shape[:2], int), name="what is of interest in it " * 5)
+    _, dock = viewer.window.add_plugin_dock_widget("napari-car", "Remove JPEG artifacts")
+    dock.form.more.expand(animate=False)
+    assert dock.minimumSizeHint().width() <= width
+
+
 @pytest.fixture
 def photo_path(photo_file, tmp_path):
     path = tmp_path / "photo.jpg"

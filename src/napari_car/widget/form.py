@@ -60,6 +60,8 @@ class Form(QWidget):
             choices=self._maps,
             tooltip="Restore only inside of these labels or shapes, which may lie on another grid",
         )
+        for box in (self.layers, self.maps):  # as wide as the dock, not the dock as wide as the longest name
+            box.native.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
         self.model = QComboBox(toolTip="The network; larger ones restore better and take longer")
         self.model.addItems(list(self._cards))
         self.model_note = note()
