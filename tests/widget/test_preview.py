@@ -9,6 +9,7 @@ from napari_car import restore
 from napari_car.widget import preview
 from napari_car.widget.form import MANUAL
 from napari_car.widget.insertion import canvases, take_away
+from napari_car.widget.where import Where
 
 
 @pytest.fixture
@@ -99,6 +100,49 @@ def test_a_source_taken_away_during_its_run_leaves_its_result(open_dock, finish,
     viewer.layers.remove(layer)
     finish(dock)
     assert [each.name for each in viewer.layers] == ["gone [car]"]
+
+
+EDITS = {
+    "painted": lambda labels: labels.paint((50, 90), 1),
+    "undone": lambda labels: labels.undo(),
+    "replaced": lambda labels: setattr(labels, "data", np.tri(96, 128, dtype=int)),
+    "written into": lambda labels: labels.data[:60].fill(0) or labels.refresh(),
+    "moved": lambda labels: setattr(labels, "translate", (9, 20)),
+}
+
+
+def test_the_preview_follows_edits_of_labels_and_shapes(open_dock, finish, photo) -> None:
+    viewer, dock = open_dock(show=True)
+    layer = viewer.add_image(photo, rgb=True)
+    labels = viewer.add_labels(np.zeros(photo.shape[:2], int))
+    shapes = viewer.add_shapes([[[9, 9], [9, 100], [30, 100], [30, 9]]], shape_type="rectangle")
+    dock.form.maps.value = labels
+    finish(dock)
+    dock.preview_button.setChecked(True)
+    dock.divider.setValue(0)
+    finish(dock)
+
+    def is_of(where) -> bool:
+        shown = preview_of(viewer)
+        top, left = np.rint(layer.world_to_data(shown.data_to_world((0, 0)))).astype(int)
+        height, width = shown.data.shape[:2]
+        expected = restore(photo, strength=Where.of(where, layer, viewer).draw())
+        return np.array_equal(shown.data, expected[top : top + height, left : left + width])
+
+    for how, edit in EDITS.items():
+        n_runs = dock.preview.n_runs
+        edit(labels)
+        finish(dock)
+        assert (dock.preview.n_runs, is_of(labels)) == (n_runs + 1, True), how
+    dock.form.maps.value = shapes
+    finish(dock)
+    shapes.add_ellipses([[[40, 40], [40, 120], [90, 120], [90, 40]]])
+    finish(dock)
+    assert is_of(shapes)
+    n_runs = dock.preview.n_runs
+    labels.paint((70, 9), 1)
+    finish(dock)
+    assert dock.preview.n_runs == n_runs
 
 
 LOOKS = [

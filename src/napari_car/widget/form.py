@@ -23,6 +23,9 @@ NEW, UPDATE = "a new layer", "update the last result"
 EVERY, CURRENT = "every plane", "the plane shown"
 EVERYWHERE = "everywhere"
 CONSISTENT_TIP = "Invent nothing that the JPEG file excludes; for 8-bit pixels as they were decoded"
+EDITED = ("paint", "set_data")
+"""Events of labels and shapes after which they may hold another region."""
+
 LISTED = ("inserted", "removed", "reordered", "renamed")
 """Events of a list of layers after which others are to be offered."""
 
@@ -46,6 +49,7 @@ class Form(QWidget):
         super().__init__()
         self._viewer = viewer
         self._watched: Image | None = None
+        self._watched_map: Labels | Shapes | None = None
         self._cards = {card.id: card for card in list_models()}
         self._make_controls()
         self._lay_out()
@@ -117,7 +121,7 @@ class Form(QWidget):
         """Tell of changes."""
         self.layers.changed.connect(self._choose)
         self.planes.currentTextChanged.connect(self._look)
-        self.maps.changed.connect(self._change)
+        self.maps.changed.connect(self._choose_map)
         self.model.currentTextChanged.connect(self._look)
         numbers = [number.valueChanged for number in (self.quality, self.strength, self.luma, self.chroma)]
         of_pixels = [self.quality_from.currentTextChanged, self.consistent.toggled, *numbers]
@@ -137,6 +141,7 @@ class Form(QWidget):
         for event in LISTED:
             getattr(self._viewer.layers.events, event).disconnect(self.refresh_layers)
         self._watch(None)
+        self._watch_map(None)
         changes().disconnect(self._recall)
 
     @property
@@ -219,6 +224,18 @@ class Form(QWidget):
         if layer is not None:
             layer.events.data.connect(self._look)
 
+    def _choose_map(self, chosen: Labels | Shapes | None) -> None:
+        self._watch_map(chosen)
+        self._change()
+
+    def _watch_map(self, chosen: Labels | Shapes | None) -> None:
+        """Tell when these labels or shapes are edited."""
+        for emitter in _edits(self._watched_map):
+            emitter.disconnect(self._change)
+        self._watched_map = chosen
+        for emitter in _edits(chosen):
+            emitter.connect(self._change)
+
     def _look(self, _: object = None) -> None:
         self._show_what_applies()
         self.looked_at_changed.emit()
@@ -261,6 +278,11 @@ class Form(QWidget):
         """Layers that can say where to restore."""
         layers = [each for each in self._viewer.layers if isinstance(each, Labels | Shapes) and not is_preview(each)]
         return [(EVERYWHERE, None), *((layer.name, layer) for layer in layers)]
+
+
+def _edits(chosen: Labels | Shapes | None) -> list[Any]:
+    """What tells that labels or shapes were edited."""
+    return [] if chosen is None else [chosen.events[name] for name in EDITED if name in chosen.events.emitters]
 
 
 def note() -> QLabel:
