@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import numpy as np
 import pytest
 
@@ -9,6 +11,7 @@ from napari_car import restore
 from napari_car.widget import preview
 from napari_car.widget.form import MANUAL
 from napari_car.widget.insertion import canvases, take_away
+from napari_car.widget.run import diagnose_steps
 from napari_car.widget.where import Where
 
 
@@ -100,6 +103,24 @@ def test_a_source_taken_away_during_its_run_leaves_its_result(open_dock, finish,
     viewer.layers.remove(layer)
     finish(dock)
     assert [each.name for each in viewer.layers] == ["gone [car]"]
+
+
+def test_pixels_that_are_replaced_are_restored_once(open_dock, finish, photo, monkeypatch) -> None:
+    def looking_takes_longer(*arguments, **options):
+        time.sleep(3 * preview.DELAY_MS / 1000)
+        return diagnose_steps(*arguments, **options)
+
+    viewer, dock = open_dock(show=True)
+    layer = viewer.add_image(photo, rgb=True)
+    finish(dock)
+    dock.preview_button.setChecked(True)
+    finish(dock)
+    n_runs = dock.preview.n_runs
+    monkeypatch.setattr("napari_car.widget.dock.diagnose_steps", looking_takes_longer)
+    layer.data = np.ascontiguousarray(photo[:, ::-1])
+    assert list(viewer.layers) == [layer]
+    finish(dock)
+    assert (dock.preview.n_runs, len(viewer.layers)) == (n_runs + 1, 3)
 
 
 EDITS = {

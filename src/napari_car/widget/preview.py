@@ -208,7 +208,8 @@ class Preview(QObject):
     def _told_by(self, layer: Image) -> list[tuple[Any, Callable[..., None]]]:
         """What tells of changes of a layer, and what is then done."""
         looks = [(getattr(layer.events, name), self._follow) for name in FOLLOWED]
-        return looks + [(getattr(layer.events, name), self._renew) for name in ("data", *PLACE)]
+        places = [(getattr(layer.events, name), self._renew) for name in PLACE]
+        return [*looks, *places, (layer.events.data, self._drop)]
 
     def _follow(self, event: Any) -> None:
         """Look as the layer does."""
@@ -216,11 +217,15 @@ class Preview(QObject):
             setattr(self._shown, event.type, getattr(self._watched, event.type))
 
     def _renew(self, event: object = None) -> None:
-        """Begin anew, where the layer lies elsewhere or holds something else."""
+        """Begin anew, where the layer lies elsewhere."""
+        self._drop()
+        self.refresh()
+
+    def _drop(self, event: object = None) -> None:
+        """Show no more of what the layer held; what it holds now is previewed once that was looked at."""
         if self._job is not None:
             self._job.cancel()
         self._clear()
-        self.refresh()
 
     def _clear(self) -> None:
         """Take the layers of the preview away."""
