@@ -68,6 +68,26 @@ def test_what_would_shine_through_its_result_is_hidden(open_dock, finish, photo,
     assert viewer.layers[1].visible
 
 
+@pytest.mark.parametrize("look", [{"blending": "additive"}, {"opacity": 0.5}, {}], ids=["added", "mixed", "covered"])
+def test_of_the_results_of_a_layer_the_last_is_seen(open_dock, finish, photo, look) -> None:
+    viewer, dock = open_dock()
+    first, second = (viewer.add_image(photo, rgb=True, name=name, **look) for name in ("first", "second"))
+    results = []
+    for layer in (first, second, first):
+        dock.form.layers.value = layer
+        run(dock, finish)
+        results.append(next(each for each in viewer.layers if each not in (first, second, *results)))
+    of_first, of_second, again = results
+    assert list(viewer.layers) == [first, of_first, again, second, of_second]
+    assert [each.visible for each in results] == [look == {}, True, True]
+    dock.form.target.setCurrentText(UPDATE)
+    dock.form.strength.setValue(0.5)
+    dock.form.layers.value = second
+    run(dock, finish)
+    assert len(viewer.layers) == 5
+    np.testing.assert_array_equal(of_second.data, restore(photo, strength=0.5))
+
+
 def test_a_grey_layer_keeps_its_look(open_dock, finish, photo) -> None:
     viewer, dock = open_dock()
     grey = photo[..., 1].astype(np.uint16) * 257

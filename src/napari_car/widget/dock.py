@@ -7,6 +7,7 @@ import math
 from collections.abc import Generator
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from napari.layers import Image
 from napari.utils.notifications import notification_manager, show_info
@@ -61,8 +62,8 @@ class RestoreDock(QWidget):
         self._job: Job | None = None
         self._finding: Job | None = None
         self._diagnosis: Diagnosis | None = None
-        self._last: Shown | None = None
-        self._showing: Generator[None, None, Shown] | None = None
+        self._results: WeakKeyDictionary[Image, Shown] = WeakKeyDictionary()
+        self._showing: Generator[None, None, None] | None = None
         self._turn = QTimer(self, singleShot=True, timeout=self._show_more)  # with the loop's other work between
         self._code = ""
         self._is_waiting = False
@@ -256,8 +257,10 @@ class RestoreDock(QWidget):
             self._leave_alone(outcome)
             return
         self._code = outcome.code
-        last = self._last if self.form.settings.is_update else None
-        self._showing = show_steps(self._viewer, layer, look, outcome, last, canvases=canvases(self))
+        is_update, drawn = self.form.settings.is_update, canvases(self)
+        self._showing = show_steps(
+            self._viewer, layer, look, outcome, self._results, is_update=is_update, canvases=drawn
+        )
         self._turn.start()
 
     def _show_more(self) -> None:
@@ -267,8 +270,7 @@ class RestoreDock(QWidget):
         try:
             next(self._showing)
             self._turn.start()
-        except StopIteration as stop:
-            self._last = stop.value
+        except StopIteration:
             self.copy_button.setEnabled(True)
             self._end_showing("Done.")
         except Exception as error:  # of napari's: with its traceback, and the dock as usable as before

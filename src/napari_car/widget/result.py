@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, MutableMapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from weakref import ref
@@ -58,9 +58,8 @@ class Outcome:
 
 @dataclass(frozen=True, eq=False)
 class Shown:
-    """The layers that show an outcome, and the layer that it was made from, for as long as others keep them."""
+    """The layers that show an outcome, for as long as others keep them."""
 
-    source: ref[Image]
     restored: ref[Image]
     residual: ref[Image] | None
 
@@ -75,9 +74,16 @@ def change(pixels: Any, restored: Any, is_rgb: bool) -> Any:
 
 
 def show_steps(
-    viewer: Viewer, layer: Image, look: dict[str, Any], outcome: Outcome, last: Shown | None, *, canvases: Canvases
-) -> Generator[None, None, Shown]:
-    """Show an outcome in the layers of ``last`` if they are there and fit, or else in new ones above their source.
+    viewer: Viewer,
+    layer: Image,
+    look: dict[str, Any],
+    outcome: Outcome,
+    results: MutableMapping[Image, Shown],
+    *,
+    is_update: bool,
+    canvases: Canvases,
+) -> Generator[None, None, None]:
+    """Show an outcome in the layers of the last one if that is to be updated and fits, or else in new ones above them.
 
     Each step is what napari does at one go: making a layer, uploading its pixels. Between steps its loop may run.
 
@@ -91,27 +97,33 @@ def show_steps(
         What ``carried`` gave for it when the run began; it may be another by now.
     outcome
         What the run made.
-    last
-        What is to be replaced.
+    results
+        What the last run made of each layer; this outcome is put there.
+    is_update
+        Whether the last result is to be replaced.
     """
-    into = last if last is not None and last.source() is layer else None
-    old, old_residual = (into.restored(), into.residual and into.residual()) if into is not None else (None, None)
+    last = results.get(layer)
+    old, old_residual = (last.restored(), last.residual and last.residual()) if last is not None else (None, None)
+    below = [layer] if old is None else [layer, old]
     look = look | {"name": f"{layer.name} [car]", "metadata": {**layer.metadata, RECORD: outcome.record}}
-    restored = yield from _put(viewer, layer, old, outcome.restored, look)
+    restored = yield from _put(viewer, below, old if is_update else None, outcome.restored, look)
     yield
     restored.visible = True
-    if restored is not old and _shines_through(layer) and np.array_equal(restored.extent.data, layer.extent.data):
-        layer.visible = False
+    if restored is not old and _shines_through(restored):
+        for each in below:
+            if _lie_alike(restored, each):
+                each.visible = False
     if outcome.residual is None:
         if restored is old:
             take_away(viewer.layers, old_residual, canvases)
-        return Shown(ref(layer), ref(restored), None)
+        results[layer] = Shown(ref(restored), None)
+        return
     yield
     plain = {key: value for key, value in look.items() if key not in NOT_OF_A_RESIDUAL}
     plain |= {"name": f"{layer.name} [car residual]", "rgb": False, "colormap": "PiYG"}
     plain |= {"contrast_limits": (-RESIDUAL_SPAN, RESIDUAL_SPAN)}
-    residual = yield from _put(viewer, layer, old_residual, outcome.residual, plain)
-    return Shown(ref(layer), ref(restored), ref(residual))
+    residual = yield from _put(viewer, [layer], old_residual if is_update else None, outcome.residual, plain)
+    results[layer] = Shown(ref(restored), ref(residual))
 
 
 def carried(layer: Image, corner: Sequence[float] = (), zoom: Sequence[float] = ()) -> dict[str, Any]:
@@ -140,10 +152,15 @@ def _shines_through(layer: Image) -> bool:
     return layer.opacity < 1 or layer.blending not in COVERING
 
 
+def _lie_alike(layer: Image, other: Image) -> bool:
+    """Whether the one layer covers the other, and no less or more."""
+    return np.array_equal(layer.extent.data, other.extent.data) and np.array_equal(layer.translate, other.translate)
+
+
 def _put(
-    viewer: Viewer, source: Image, into: Image | None, data: Any, look: dict[str, Any]
+    viewer: Viewer, below: Sequence[Image], into: Image | None, data: Any, look: dict[str, Any]
 ) -> Generator[None, None, Image]:
-    """Put data into a layer if it is still there and of that shape, or else into a new, hidden one above the source."""
+    """Put data into a layer if it is still there and of that shape, or else into a new, hidden one above others."""
     if into is not None and into in viewer.layers and (into.multiscale, into.rgb) == (look["multiscale"], look["rgb"]):
         first = data[0] if into.multiscale else data
         if first.shape == (into.data[0] if into.multiscale else into.data).shape:
@@ -155,5 +172,6 @@ def _put(
             return into
     layer = Image(data, **look, visible=False)
     yield
-    insert_unselected(viewer.layers, layer, viewer.layers.index(source) + 1 if source in viewer.layers else None)
+    places = [viewer.layers.index(each) for each in below if each in viewer.layers]
+    insert_unselected(viewer.layers, layer, max(places) + 1 if places else None)
     return layer
