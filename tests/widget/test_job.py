@@ -289,6 +289,24 @@ def test_errors_arrive_as_notifications_and_the_dock_stays_usable(open_dock, fin
     assert len(viewer.layers) == 2
 
 
+def test_what_was_said_of_one_picture_is_not_said_of_another(open_dock, finish, photo) -> None:
+    viewer, dock = open_dock(show=True)
+    bright, layer = (viewer.add_image(pixels, rgb=True) for pixels in (photo / 100, photo))
+    dock.form.quality_from.setCurrentText(MANUAL)
+    for other in (lambda: setattr(dock.form.layers, "value", layer), lambda: setattr(bright, "data", photo / 255)):
+        dock.form.layers.value = bright
+        finish(dock)
+        dock.run()
+        finish(dock)
+        assert "floats must lie in 0..1" in dock.status.text()
+        other()
+        finish(dock)
+        assert not dock.status.isVisible()
+    dock.run()
+    finish(dock)
+    assert dock.status.text() == "Done."
+
+
 def test_what_was_not_asked_for_fails_in_the_dock_alone(open_dock, finish, photo, qtbot) -> None:
     viewer, dock = open_dock(show=True)
     notification_manager.records.clear()

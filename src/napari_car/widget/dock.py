@@ -84,7 +84,6 @@ class RestoreDock(QWidget):
         self._connect()
         self._toggle_preview(False)
         self._show_running(False)
-        self._say("")
         self.find()
 
     def _lay_out(self) -> None:
@@ -158,6 +157,7 @@ class RestoreDock(QWidget):
 
     def find(self) -> None:
         """Find out, in a thread, how the layer was compressed, and say it; once the choice has settled."""
+        self._say("")  # what was said is not of what is looked at now
         if self._finding is not None and not self._finding.is_over:
             self._finding.cancel()
         self._diagnosis = self._finding = None
