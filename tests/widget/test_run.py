@@ -367,6 +367,19 @@ def test_the_file_header_is_believed(open_dock, finish, photo_path) -> None:
     assert "The file was saved at quality 20" in dock.form.found.text()
 
 
+def test_a_stack_of_files_is_not_taken_for_the_first_of_them(open_dock, finish, reference, to_jpeg, tmp_path) -> None:
+    viewer, dock = open_dock()
+    paths = [tmp_path / f"{quality}.jpg" for quality in (10, 60)]
+    for path in paths:
+        path.write_bytes(to_jpeg(reference, quality=int(path.stem)))
+    viewer.open([str(path) for path in paths], stack=True, plugin="napari")
+    dock.form.planes.setCurrentText(CURRENT)
+    for plane, quality in enumerate((10, 60)):
+        viewer.dims.set_current_step(0, plane)
+        finish(dock)
+        assert f"compressed at about quality {quality} " in dock.form.found.text()
+
+
 @pytest.fixture
 def mixed(reference, to_jpeg):
     return np.stack([np.asarray(Image.open(io.BytesIO(to_jpeg(reference, quality=quality)))) for quality in (60, 10)])

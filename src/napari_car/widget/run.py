@@ -174,8 +174,8 @@ def diagnose_steps(source: Source, card: ModelCard, *, is_current_plane: bool = 
 
 
 def file_header(source: Source) -> JpegInfo | None:
-    """Header of the JPEG file that a layer was read from, if it was."""
-    if source.path is None:
+    """Header of the JPEG file that a layer was read from, if it was; a stack of files names the first alone."""
+    if source.path is None or source.is_stack:
         return None
     try:
         info = read_jpeg(source.path)
