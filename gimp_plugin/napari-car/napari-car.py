@@ -116,6 +116,7 @@ class Worker:
     def __init__(self, config: dict[str, Any]) -> None:
         command = [config["interpreter"], "-I", "-m", "napari_car.gimp.worker"]
         environment = {name: value for name, value in os.environ.items() if not name.startswith(SCRUBBED)}
+        environment.setdefault("OPENBLAS_THREAD_TIMEOUT", "4")  # as for the command: its threads spin no 0.1 s each
         pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
         flags = getattr(subprocess, "CREATE_NO_WINDOW", 0)
         try:

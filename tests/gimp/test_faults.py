@@ -41,6 +41,12 @@ WORKERS = {
         "out.write(head.pack(b'NCAR', 1, len(text), 0) + text); out.flush(); time.sleep(60)",
         "the moon is full",
     ),
+    "says how long its threads spin": (
+        HEADS + "text = b'{\"kind\": \"error\", \"message\": \"2**%s ticks\"}';"
+        "text %= os.environb[b'OPENBLAS_THREAD_TIMEOUT'];"
+        "out.write(head.pack(b'NCAR', 1, len(text), 0) + text); out.flush(); time.sleep(60)",
+        "2**4 ticks",
+    ),
 }  # fmt: skip
 
 REAL = f'#!/bin/sh\nexec timeout --signal=KILL 0.3 {sys.executable} "$@"\n'
