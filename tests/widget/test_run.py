@@ -10,10 +10,12 @@ import dask.array as da
 import numpy as np
 import pytest
 from PIL import Image
+from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QApplication, QFileDialog
+from superqt import QDoubleSlider
 
 from napari_car import lazy, read_jpeg, restore
-from napari_car.widget.form import CURRENT, EVERY, MANUAL, STORED, UPDATE
+from napari_car.widget.form import CURRENT, EVERY, MANUAL, STORED, UPDATE, Share
 
 
 def run(dock, finish) -> None:
@@ -365,6 +367,28 @@ def test_the_file_header_is_believed(open_dock, finish, photo_path) -> None:
     viewer.open(str(photo_path), plugin="napari")
     finish(dock)
     assert "The file was saved at quality 20" in dock.form.found.text()
+
+
+def test_the_tab_key_passes_over_what_cannot_be_seen(open_dock) -> None:
+    _, dock = open_dock()
+    more = dock.form.more
+    assert not dock.form.luma.isEnabled()
+    more.expand(animate=False)
+    assert dock.form.luma.isEnabled()
+    more.collapse(animate=False)
+    assert not dock.form.maps.native.isEnabled()
+
+
+def test_keys_move_a_share(qtbot) -> None:
+    slider = Share("of something")
+    qtbot.addWidget(slider)
+    (inner,) = slider.findChildren(QDoubleSlider)
+    assert inner.focusProxy() is slider
+    slider.setValue(0.5)
+    keys = [Qt.Key.Key_Left, Qt.Key.Key_PageUp, Qt.Key.Key_Up, Qt.Key.Key_End, Qt.Key.Key_Right, Qt.Key.Key_Home]
+    for key, value in zip(keys, (0.45, 0.65, 0.7, 1, 1, 0), strict=True):
+        qtbot.keyClick(slider, key)
+        assert slider.value() == pytest.approx(value)
 
 
 def test_a_stack_of_files_is_not_taken_for_the_first_of_them(open_dock, finish, reference, to_jpeg, tmp_path) -> None:

@@ -10,8 +10,9 @@ from magicgui.widgets import ComboBox
 from napari.components import ViewerModel
 from napari.layers import Image, Labels, Shapes
 from qtpy.QtCore import Qt, Signal
+from qtpy.QtGui import QKeyEvent
 from qtpy.QtWidgets import QCheckBox, QComboBox, QFormLayout, QHBoxLayout, QLabel, QSpinBox, QWidget
-from superqt import QCollapsible, QLabeledDoubleSlider
+from superqt import QCollapsible, QDoubleSlider, QLabeledDoubleSlider
 from superqt.utils import signals_blocked
 
 from napari_car.cards import ModelCard, list_models, load_card
@@ -28,6 +29,18 @@ EDITED = ("paint", "set_data")
 
 LISTED = ("inserted", "removed", "reordered", "renamed")
 """Events of a list of layers after which others are to be offered."""
+
+MOVES = {
+    Qt.Key.Key_Left: -0.05,
+    Qt.Key.Key_Down: -0.05,
+    Qt.Key.Key_Right: 0.05,
+    Qt.Key.Key_Up: 0.05,
+    Qt.Key.Key_PageDown: -0.2,
+    Qt.Key.Key_PageUp: 0.2,
+    Qt.Key.Key_Home: -1,
+    Qt.Key.Key_End: 1,
+}
+"""By how much keys move a share."""
 
 SHOWN, STORED = "when it is shown", "now, into a Zarr store"
 
@@ -73,9 +86,9 @@ class Form(QWidget):
         self.quality_from.addItems([AUTO, MANUAL])
         self.quality = QSpinBox(minimum=1, maximum=100, toolTip="IJG quality at which the picture was compressed")
         self.found = note()
-        self.strength = share("Share of the change that is applied; 0 leaves the pixels as they are")
-        self.luma = share("Share of the change in brightness, on top of strength")
-        self.chroma = share("Share of the change in colour, on top of strength")
+        self.strength = Share("Share of the change that is applied; 0 leaves the pixels as they are")
+        self.luma = Share("Share of the change in brightness, on top of strength")
+        self.chroma = Share("Share of the change in colour, on top of strength")
         self.consistent = QCheckBox("consistent with the file", toolTip=CONSISTENT_TIP)
         self.target = QComboBox(toolTip="Where the restored pixels go")
         self.target.addItems([NEW, UPDATE])
@@ -99,6 +112,7 @@ class Form(QWidget):
         self.more = QCollapsible("luma, chroma, region", expandedIcon="▾", collapsedIcon="▸")
         self.more.layout().setContentsMargins(0, 0, 0, 0)
         self.more.setContent(shares)
+        self.more.toggled.connect(shares.setEnabled)  # the Tab key passes over what cannot be seen
         self.more.collapse(animate=False)
         self.more.toggleButton().setToolTip("Shares of brightness and of colour, and where to restore")
         rows = self._rows = QFormLayout(self)
@@ -292,11 +306,21 @@ def note() -> QLabel:
     return label
 
 
-def share(tip: str) -> QLabeledDoubleSlider:
-    """A slider from 0 to 1."""
-    slider = QLabeledDoubleSlider(Qt.Orientation.Horizontal)
-    slider.setRange(0, 1)
-    slider.setDecimals(2)
-    slider.setSingleStep(0.05)
-    slider.setToolTip(tip)
-    return slider
+class Share(QLabeledDoubleSlider):
+    """A slider from 0 to 1, which keys move too: those of superqt take the focus, and do nothing with it."""
+
+    def __init__(self, tip: str) -> None:
+        super().__init__(Qt.Orientation.Horizontal)
+        self.setRange(0, 1)
+        self.setDecimals(2)
+        self.setSingleStep(0.05)
+        self.setToolTip(tip)
+        self.findChild(QDoubleSlider).setFocusProxy(self)
+
+    def keyPressEvent(self, event: QKeyEvent) -> None:  # noqa: N802, a name of Qt
+        """Move by a step, by four, or to an end."""
+        move = MOVES.get(event.key())
+        if move is None:
+            super().keyPressEvent(event)
+        else:
+            self.setValue(min(max(self.value() + move, 0), 1))
