@@ -10,7 +10,7 @@ from napari.components import ViewerModel
 from napari.layers import Image, Shapes
 from napari.utils.transforms import Affine
 
-from napari_car.widget.insertion import insert_unselected
+from napari_car.widget.insertion import Canvases, insert_unselected, take_away
 from napari_car.widget.source import PREVIEW_KEY
 
 GRIP = 8
@@ -62,12 +62,11 @@ class Divider:
         self._line.data = []
         self._line.add_lines([[top, column], [bottom, column]], edge_width=width, edge_color="#ffb000")
 
-    def remove(self) -> None:
+    def remove(self, canvases: Canvases) -> None:
         """Take the line away, and what listens to the mouse."""
         if self._line is None:
             return
-        if self._line in self._viewer.layers:
-            self._viewer.layers.remove(self._line)
+        take_away(self._viewer.layers, self._line, canvases)
         if self._drag in self._viewer.mouse_drag_callbacks:
             self._viewer.mouse_drag_callbacks.remove(self._drag)
         self._line = self._source = None

@@ -231,7 +231,7 @@ class Preview(QObject):
         """Take the layers of the preview away."""
         self._piece = None
         self._remove_shown()
-        self._divider.remove()
+        self._divider.remove(self._canvases)
 
     def _remove_shown(self) -> None:
         take_away(self._viewer.layers, self._shown, self._canvases)
