@@ -19,7 +19,7 @@ import pytest
 from PIL import Image
 from skimage import data
 
-from napari_car import FileError, InputError, ModelError, Session, restore
+from napari_car import FileError, InputError, ModelError, Session, open_session, restore
 from napari_car.cards import read_card
 from napari_car.cli import main
 from napari_car.steps import count_cores
@@ -35,7 +35,7 @@ from napari_car.train.degradation import Degradation, condition  # noqa: E402
 from napari_car.train.export import export, final_checkpoints  # noqa: E402
 from napari_car.train.fit import _loss, _Run, fit  # noqa: E402
 from napari_car.train.networks import build, residual_scale  # noqa: E402
-from napari_car.train.pool import Patches, find_pictures, split  # noqa: E402
+from napari_car.train.pool import Patches, _taught, find_pictures, split  # noqa: E402
 from napari_car.train.recipe import Recipe, read_recipe  # noqa: E402
 from napari_car.train.shipped import unpack  # noqa: E402
 
@@ -99,6 +99,15 @@ def test_a_teacher_takes_noise_out_of_the_references(images: Path) -> None:
             assert np.mean((learned - degraded) ** 2) < np.mean((reference - degraded) ** 2)
             assert np.mean((learned - reference) ** 2) < np.mean((reference - degraded) ** 2)
     assert {bool(told[0] < 10) for told in alone[2]} == {True, False}
+
+
+def test_a_teachers_errors_are_others_each_time() -> None:
+    crop = np.ascontiguousarray(data.astronaut()[:128, 64:192])
+    patch, teacher = Degradation(10)(crop, np.random.default_rng(0)), open_session("car-s", provider="cpu", threads=1)
+    aims = [_taught(patch, teacher, np.random.default_rng(seed)).astype(float) for seed in range(12)]
+    assert len({aim.tobytes() for aim in aims}) > 4
+    error = [np.mean((aim - crop) ** 2) for aim in (np.mean(aims, axis=0), *aims, patch.degraded.astype(float))]
+    assert error[0] < min(error[1:-1]) < max(error[1:-1]) < error[-1]
 
 
 @pytest.mark.slow

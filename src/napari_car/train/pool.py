@@ -104,7 +104,7 @@ class Patches(IterableDataset[Batch]):
         while True:
             patches = [self._cut(rng) for _ in range(self.batch)]
             references, degraded, conditions = (np.stack(arrays) for arrays in zip(*patches, strict=True))
-            aims = [] if teacher is None else [np.stack([_taught(patch, teacher) for patch in patches])]
+            aims = [] if teacher is None else [np.stack([_taught(patch, teacher, rng) for patch in patches])]
             pictures = [torch.from_numpy(array).permute(0, 3, 1, 2) for array in (references, degraded, *aims)]
             yield *pictures[:2], torch.from_numpy(conditions), *pictures[2:]
 
@@ -146,9 +146,15 @@ def in_a_sentence(batches: Iterable[Batch]) -> Iterator[Batch]:
         raise type(error)(message.strip()) from None
 
 
-def _taught(patch: Degraded, teacher: Session) -> NDArray[np.uint8]:
-    """The reference of a patch without most of what its teacher could not know."""
+def _taught(patch: Degraded, teacher: Session, rng: np.random.Generator) -> NDArray[np.uint8]:
+    """The reference of a patch without most of what its teacher could not know.
+
+    The teacher sees it turned and flipped at random. What it errs by is another thing each time, and as good as gone in
+    the mean that is learned of it; seen as the pupil sees it, its errors would be learned too.
+    """
     if patch.condition[0] < 10:  # above quality 95 its residual fades
         return patch.reference
-    restored = restore(patch.degraded, quality=Coding(*patch.condition.tolist()), session=teacher)
+    turns, flip = int(rng.integers(4)), 1 - 2 * int(rng.integers(2))
+    seen = np.ascontiguousarray(np.rot90(patch.degraded, turns)[:, ::flip])
+    restored = np.rot90(restore(seen, quality=Coding(*patch.condition.tolist()), session=teacher)[:, ::flip], -turns)
     return np.rint((1 - TAUGHT) * patch.reference + TAUGHT * restored).astype(np.uint8)
