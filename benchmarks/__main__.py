@@ -105,7 +105,8 @@ def _floors() -> None:
     for name, value in floors().items():
         print(f"| {name} | {value:.0f} |")
     print("\n## Convolutions against a chain of their widest, one thread\n")
-    print("| model | widest | Gop/s | of a chain | share | of the whole run |\n|---|---|---:|---:|---:|---:|")
+    print("| model | widest | Gop/s | of a chain | share | of the whole run | all at the chain's rate, s/MP |")
+    print("|---|---|---:|---:|---:|---:|---:|")
     for card in list_models():
         for precision in card.precisions:
             weights = open_session(card.id, provider="cpu", precision=precision, threads=1).weights(20)
@@ -117,12 +118,13 @@ def _floors() -> None:
             if weights.form == "strips":
                 feed |= {"state": np.empty(0, np.uint8), "is_last": np.ones(1, np.int64)}
             seconds = convolutions(model, feed)
-            rate, most = 2000 * card.kmac_per_px * side**2 / seconds, peak(*widest(model), precision)
+            operations = 2000 * card.kmac_per_px  # a pixel
+            rate, most = operations * side**2 / seconds, peak(*widest(model), precision)
             whole = _whole(model, feed)
             shape = "{} to {}, {n}x{n}".format(*widest(model)[:2], n=widest(model)[2])
             print(
                 f"| {card.id}, {precision} | {shape} | {rate / 1e9:.0f} | {most / 1e9:.0f} | {rate / most:.0%} | "
-                f"{seconds / whole:.0%} |"
+                f"{seconds / whole:.0%} | {1e6 * operations / most:.3f} |"
             )
 
 
