@@ -279,7 +279,7 @@ def test_labels_and_shapes_with_planes_of_their_own(open_dock, finish, photo, ki
         viewer.dims.set_current_step(0, plane)
         run(dock, finish)
         expected = restore(stack[plane], strength=inside[plane].astype(np.float32))
-        np.testing.assert_array_equal(viewer.layers[1].data[0], expected)
+        np.testing.assert_array_equal(viewer.layers[1 + plane].data[0], expected)  # the latest on top
 
 
 def test_consistent_with_the_file(open_dock, finish, photo_path, photo) -> None:
