@@ -63,8 +63,8 @@ class Levels(nn.Module):
 class _Round(torch.autograd.Function):
     """Rounding to levels; gradients pass it where values are within the levels, and reach the step everywhere.
 
-    One kernel each way is best on a GPU, which would be waited for if it were asked for the step; on a CPU those of
-    PyTorch are not vectorised, and take three times as long as several that are.
+    A GPU rounds in one kernel, and is not asked for the step, which would mean to wait for it. On a CPU that kernel and
+    products with truth values are not vectorised, and take three times as long as what stands here for them.
     """
 
     @staticmethod

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import fields
 from typing import Any
 
@@ -31,16 +32,16 @@ LISTED = ("inserted", "removed", "reordered", "renamed")
 """Events of a list of layers after which others are to be offered."""
 
 MOVES = {
-    Qt.Key.Key_Left: -0.05,
-    Qt.Key.Key_Down: -0.05,
-    Qt.Key.Key_Right: 0.05,
-    Qt.Key.Key_Up: 0.05,
-    Qt.Key.Key_PageDown: -0.2,
-    Qt.Key.Key_PageUp: 0.2,
-    Qt.Key.Key_Home: -1,
-    Qt.Key.Key_End: 1,
+    Qt.Key.Key_Left: -1,
+    Qt.Key.Key_Down: -1,
+    Qt.Key.Key_Right: 1,
+    Qt.Key.Key_Up: 1,
+    Qt.Key.Key_PageDown: -4,
+    Qt.Key.Key_PageUp: 4,
+    Qt.Key.Key_Home: -math.inf,
+    Qt.Key.Key_End: math.inf,
 }
-"""By how much keys move a share."""
+"""By how many steps keys move a share."""
 
 SHOWN, STORED = "when it is shown", "now, into a Zarr store"
 
@@ -323,4 +324,4 @@ class Share(QLabeledDoubleSlider):
         if move is None:
             super().keyPressEvent(event)
         else:
-            self.setValue(min(max(self.value() + move, 0), 1))
+            self.setValue(min(max(self.value() + move * self.singleStep(), 0), 1))
